@@ -1,0 +1,26 @@
+//! What the kernel holds, in the kernel's own terms (netlink(7), rtnetlink(7)).
+//!
+//! Types only, and what follows from a single value: decisions are made in
+//! [`crate::uplink`] and [`crate::plan`]. Every type is plain data with a total
+//! order, so that sets of them can be compared.
+
+pub mod address;
+pub mod link;
+pub mod names;
+pub mod nexthop;
+pub mod route;
+pub mod rule;
+pub mod snapshot;
+
+pub use address::Address;
+pub use link::Link;
+pub use names::Names;
+pub use nexthop::Nexthop;
+pub use route::{Hop, Metrics, Route, RouteKind};
+pub use rule::{Action, Rule};
+pub use snapshot::Snapshot;
+
+/// The protocol number on every rule and route that multihome makes. Whatever
+/// carries it is ours and nothing else is; free in iproute2's `rt_protos` and in
+/// FRR's list.
+pub const PROTOCOL: u8 = 177;

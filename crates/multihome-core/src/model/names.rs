@@ -1,0 +1,94 @@
+//! The words for numbers: link names, table names, and iproute2's fixed lists.
+//!
+//! What is printed must be what an operator can paste: `dev ens6`, `lookup main`.
+//! The fixed names are those of iproute2's `rt_tables`, `rt_protos` and `rt_scopes`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Link and table names, for rendering.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Link names by index.
+    pub links: BTreeMap<u32, String>,
+    /// Table names by number, as `rt_tables` and `rt_tables.d` have them; the kernel's three
+    /// are known without being here.
+    pub tables: BTreeMap<u32, String>,
+}
+
+/// The table `local`: the kernel's own addresses.
+pub const TABLE_LOCAL: u32 = 255;
+/// The table `main`.
+pub const TABLE_MAIN: u32 = 254;
+/// The table `default`.
+pub const TABLE_DEFAULT: u32 = 253;
+
+// ===== impl Names =====
+
+impl Names {
+    /// The name of a link, or `if7` for an index that no link has any more.
+    #[must_use]
+    pub fn link(&self, index: u32) -> Cow<'_, str> {
+        match self.links.get(&index) {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(format!("if{index}")),
+        }
+    }
+
+    /// The name of a table, or its number.
+    #[must_use]
+    pub fn table(&self, id: u32) -> Cow<'_, str> {
+        match id {
+            TABLE_LOCAL => Cow::Borrowed("local"),
+            TABLE_MAIN => Cow::Borrowed("main"),
+            TABLE_DEFAULT => Cow::Borrowed("default"),
+            _ => match self.tables.get(&id) {
+                Some(name) => Cow::Borrowed(name),
+                None => Cow::Owned(id.to_string()),
+            },
+        }
+    }
+}
+
+/// The name of a route or rule protocol, or its number (iproute2's `rt_protos`).
+#[must_use]
+pub fn protocol(number: u8) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        0 => "unspec",
+        1 => "redirect",
+        2 => "kernel",
+        3 => "boot",
+        4 => "static",
+        8 => "gated",
+        9 => "ra",
+        10 => "mrt",
+        11 => "zebra",
+        12 => "bird",
+        13 => "dnrouted",
+        14 => "xorp",
+        15 => "ntk",
+        16 => "dhcp",
+        18 => "keepalived",
+        42 => "babel",
+        super::PROTOCOL => "multihome",
+        186 => "bgp",
+        187 => "isis",
+        188 => "ospf",
+        189 => "rip",
+        192 => "eigrp",
+        n => return Cow::Owned(n.to_string()),
+    })
+}
+
+/// The name of a route scope, or its number (iproute2's `rt_scopes`).
+#[must_use]
+pub fn scope(number: u8) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        0 => "global",
+        200 => "site",
+        253 => "link",
+        254 => "host",
+        255 => "nowhere",
+        n => return Cow::Owned(n.to_string()),
+    })
+}

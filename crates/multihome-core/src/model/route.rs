@@ -1,0 +1,420 @@
+//! Routes (`RTM_NEWROUTE`).
+//!
+//! The two families keep different books. IPv4 knows a route by prefix, TOS and
+//! metric, and its multipath routes are one object; IPv6 knows it by prefix, source
+//! prefix, metric and nexthop, gives metric 0 the value 1024, and grows siblings into
+//! a multipath route one by one. [`Route::key`] is what both have in common.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{self, Names, TABLE_MAIN};
+use crate::prefix::{Family, Prefix};
+
+/// A route of any table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `RTA_TABLE`.
+    pub table: u32,
+    /// `RTA_DST` and `rtm_dst_len`.
+    pub dst: Prefix,
+    /// `RTA_SRC` of an IPv6 source-specific route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src: Option<Prefix>,
+    /// `rtm_tos`; always 0 for IPv6.
+    #[serde(default, skip_serializing_if = "is_zero8")]
+    pub tos: u8,
+    /// `RTA_PRIORITY`: the smaller the better.
+    #[serde(default)]
+    pub metric: u32,
+    /// `rtm_type`.
+    #[serde(default)]
+    pub kind: RouteKind,
+    /// `rtm_protocol`: who made it.
+    pub protocol: u8,
+    /// `rtm_scope`; always global for IPv6.
+    #[serde(default, skip_serializing_if = "is_zero8")]
+    pub scope: u8,
+    /// `RTA_PREFSRC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefsrc: Option<IpAddr>,
+    /// Where it leads: one, or several for multipath; none for `unreachable` and its like. A
+    /// route with `nhid` carries the hops that the kernel resolved for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
+    /// `RTA_NH_ID`: the nexthop object that it uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nhid: Option<u32>,
+    /// `RTA_METRICS`.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
+    /// `RTA_PREF`: the router preference of RFC 4191 (0 medium, 1 high, 3 low).
+    #[serde(default, skip_serializing_if = "is_zero8")]
+    pub preference: u8,
+    /// Seconds until it expires, from `RTA_CACHEINFO`; 0 or less: expired, and skipped by the
+    /// kernel although the garbage collection has not come round yet (`rt6_check_expired`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
+    /// `rtm_flags`: `RTM_F_` bits such as `RTM_F_CLONED`; hop flags are in the hops.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub flags: u32,
+}
+
+/// One way that a route leads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hop {
+    /// `RTA_OIF` or `rtnh_ifindex`.
+    pub link: u32,
+    /// `RTA_GATEWAY`, or `RTA_VIA` when the gateway is of the other family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+    /// Weight less one (`rtnh_hops`).
+    #[serde(default, skip_serializing_if = "is_zero8")]
+    pub weight: u8,
+    /// `RTNH_F_` bits.
+    #[serde(default, skip_serializing_if = "is_zero8")]
+    pub flags: u8,
+    /// Whether the hop has a lightweight tunnel (`RTA_ENCAP`), which multihome does not copy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encap: bool,
+}
+
+/// `RTA_METRICS`: what a route says of the path beyond it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Values by `RTAX_` number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<u16, u32>,
+    /// `RTAX_CC_ALGO`, the one that is a string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub congctl: Option<String>,
+}
+
+/// `rtm_type`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteKind {
+    /// `RTN_UNICAST`.
+    #[default]
+    Unicast,
+    /// `RTN_LOCAL`.
+    Local,
+    /// `RTN_BROADCAST`.
+    Broadcast,
+    /// `RTN_ANYCAST`.
+    Anycast,
+    /// `RTN_MULTICAST`.
+    Multicast,
+    /// `RTN_BLACKHOLE`: dropped in silence.
+    Blackhole,
+    /// `RTN_UNREACHABLE`: refused with "No route to host".
+    Unreachable,
+    /// `RTN_PROHIBIT`.
+    Prohibit,
+    /// `RTN_THROW`: the look-up goes on with the next rule.
+    Throw,
+    /// `RTN_NAT` or a number that this version does not know.
+    Other(u8),
+}
+
+/// What a route is looked up by when it is replaced or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    /// Table.
+    pub table: u32,
+    /// Destination.
+    pub dst: Prefix,
+    /// Source prefix.
+    pub src: Option<Prefix>,
+    /// TOS.
+    pub tos: u8,
+    /// Metric.
+    pub metric: u32,
+}
+
+/// `RTNH_F_DEAD`: the link is down.
+pub const RTNH_F_DEAD: u8 = 1;
+/// `RTNH_F_ONLINK`: the gateway is on the link although no route says so.
+pub const RTNH_F_ONLINK: u8 = 4;
+/// `RTNH_F_LINKDOWN`: no carrier.
+pub const RTNH_F_LINKDOWN: u8 = 16;
+/// `RTM_F_CLONED`: a cached copy, not a route of the table.
+pub const RTM_F_CLONED: u32 = 0x200;
+/// `RT_SCOPE_LINK`.
+pub const SCOPE_LINK: u8 = 253;
+/// The metric that IPv6 gives to a route without one (`IP6_RT_PRIO_USER`).
+pub const METRIC_V6_DEFAULT: u32 = 1024;
+
+// ===== impl Route =====
+
+impl Route {
+    /// A unicast route of ours with nothing but its key.
+    #[must_use]
+    pub fn new(table: u32, dst: Prefix) -> Route {
+        Route {
+            table,
+            dst,
+            src: None,
+            tos: 0,
+            metric: if dst.family() == Family::V6 { METRIC_V6_DEFAULT } else { 0 },
+            kind: RouteKind::Unicast,
+            protocol: super::PROTOCOL,
+            scope: 0,
+            prefsrc: None,
+            hops: Vec::new(),
+            nhid: None,
+            metrics: Metrics::default(),
+            preference: 0,
+            expires: None,
+            flags: 0,
+        }
+    }
+
+    /// Address family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.dst.family()
+    }
+
+    /// What the kernel finds it by.
+    #[must_use]
+    pub fn key(&self) -> RouteKey {
+        RouteKey {
+            table: self.table,
+            dst: self.dst,
+            src: self.src,
+            tos: self.tos,
+            metric: self.metric,
+        }
+    }
+
+    /// Whether multihome made it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.protocol == super::PROTOCOL
+    }
+
+    /// Whether its lifetime is over, so that look-ups pass it by.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.expires.is_some_and(|s| s <= 0)
+    }
+
+    /// As `ip route show` prints it, table included when it is not main.
+    #[must_use]
+    pub fn display(&self, names: &Names) -> String {
+        let mut out = String::new();
+        self.write(&mut out, names);
+        out
+    }
+
+    fn write(&self, out: &mut String, names: &Names) {
+        // Writing to a String cannot fail.
+        if self.kind != RouteKind::Unicast {
+            let _ = write!(out, "{} ", self.kind.word());
+        }
+        match self.dst {
+            d if d.is_default() => out.push_str("default"),
+            d => {
+                let _ = write!(out, "{d}");
+            }
+        }
+        if let Some(src) = self.src {
+            let _ = write!(out, " from {src}");
+        }
+        if self.tos != 0 {
+            let _ = write!(out, " tos {:#04x}", self.tos);
+        }
+        if let [hop] = self.hops.as_slice() {
+            hop.write(out, names, self.family());
+        }
+        if self.table != TABLE_MAIN {
+            let _ = write!(out, " table {}", names.table(self.table));
+        }
+        if !self.is_ours() {
+            let _ = write!(out, " proto {}", names::protocol(self.protocol));
+        }
+        if self.scope != 0 {
+            let _ = write!(out, " scope {}", names::scope(self.scope));
+        }
+        if let Some(src) = self.prefsrc {
+            let _ = write!(out, " src {src}");
+        }
+        if self.metric != 0 {
+            let _ = write!(out, " metric {}", self.metric);
+        }
+        self.metrics.write(out);
+        match self.preference {
+            1 => out.push_str(" pref high"),
+            3 => out.push_str(" pref low"),
+            _ => {}
+        }
+        if let [hop] = self.hops.as_slice()
+            && hop.flags & RTNH_F_ONLINK != 0
+        {
+            out.push_str(" onlink");
+        }
+        if self.hops.len() > 1 {
+            for hop in &self.hops {
+                out.push_str(" nexthop");
+                hop.write(out, names, self.family());
+                let _ = write!(out, " weight {}", u16::from(hop.weight) + 1);
+                if hop.flags & RTNH_F_ONLINK != 0 {
+                    out.push_str(" onlink");
+                }
+            }
+        }
+    }
+}
+
+// ===== impl Hop =====
+
+impl Hop {
+    /// A hop by `gateway` on `link`.
+    #[must_use]
+    pub fn via(gateway: IpAddr, link: u32) -> Hop {
+        Hop { link, gateway: Some(gateway), ..Hop::default() }
+    }
+
+    /// A hop straight onto `link`.
+    #[must_use]
+    pub fn dev(link: u32) -> Hop {
+        Hop { link, ..Hop::default() }
+    }
+
+    fn write(&self, out: &mut String, names: &Names, family: Family) {
+        if let Some(gateway) = self.gateway {
+            let other = match (family, gateway) {
+                (Family::V4, IpAddr::V6(_)) => "inet6 ",
+                (Family::V6, IpAddr::V4(_)) => "inet ",
+                _ => "",
+            };
+            let _ = write!(out, " via {other}{gateway}");
+        }
+        if self.link != 0 {
+            let _ = write!(out, " dev {}", names.link(self.link));
+        }
+    }
+}
+
+// ===== impl Metrics =====
+
+/// `RTAX_` numbers and iproute2's words for them, in the order in which `ip` prints them.
+const RTAX_WORDS: [(u16, &str); 14] = [
+    (2, "mtu"),
+    (3, "window"),
+    (4, "rtt"),
+    (5, "rttvar"),
+    (6, "ssthresh"),
+    (7, "cwnd"),
+    (8, "advmss"),
+    (9, "reordering"),
+    (10, "hoplimit"),
+    (11, "initcwnd"),
+    (12, "features"),
+    (13, "rto_min"),
+    (14, "initrwnd"),
+    (15, "quickack"),
+];
+
+impl Metrics {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.congctl.is_none()
+    }
+
+    fn write(&self, out: &mut String) {
+        // RTAX_LOCK (1) is a bit mask over the others.
+        let lock = self.values.get(&1).copied().unwrap_or(0);
+        for (number, word) in RTAX_WORDS {
+            let Some(value) = self.values.get(&number) else { continue };
+            let _ = write!(out, " {word}");
+            if lock & (1 << number) != 0 {
+                out.push_str(" lock");
+            }
+            match number {
+                // The kernel keeps these in units of 1/8 and 1/4 ms.
+                4 => drop(write!(out, " {}ms", value / 8)),
+                5 => drop(write!(out, " {}ms", value / 4)),
+                12 if *value == 1 => out.push_str(" ecn"),
+                13 => drop(write!(out, " {value}ms")),
+                _ => drop(write!(out, " {value}")),
+            }
+        }
+        if let Some(name) = &self.congctl {
+            let _ = write!(out, " congctl {name}");
+        }
+    }
+}
+
+// ===== impl RouteKind =====
+
+impl RouteKind {
+    /// iproute2's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            RouteKind::Unicast => "unicast",
+            RouteKind::Local => "local",
+            RouteKind::Broadcast => "broadcast",
+            RouteKind::Anycast => "anycast",
+            RouteKind::Multicast => "multicast",
+            RouteKind::Blackhole => "blackhole",
+            RouteKind::Unreachable => "unreachable",
+            RouteKind::Prohibit => "prohibit",
+            RouteKind::Throw => "throw",
+            RouteKind::Other(_) => "unknown",
+        }
+    }
+
+    /// `rtm_type`.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            RouteKind::Unicast => 1,
+            RouteKind::Local => 2,
+            RouteKind::Broadcast => 3,
+            RouteKind::Anycast => 4,
+            RouteKind::Multicast => 5,
+            RouteKind::Blackhole => 6,
+            RouteKind::Unreachable => 7,
+            RouteKind::Prohibit => 8,
+            RouteKind::Throw => 9,
+            RouteKind::Other(n) => n,
+        }
+    }
+}
+
+impl From<u8> for RouteKind {
+    fn from(number: u8) -> RouteKind {
+        match number {
+            1 => RouteKind::Unicast,
+            2 => RouteKind::Local,
+            3 => RouteKind::Broadcast,
+            4 => RouteKind::Anycast,
+            5 => RouteKind::Multicast,
+            6 => RouteKind::Blackhole,
+            7 => RouteKind::Unreachable,
+            8 => RouteKind::Prohibit,
+            9 => RouteKind::Throw,
+            n => RouteKind::Other(n),
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn is_zero8(n: &u8) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}

@@ -1,0 +1,255 @@
+//! Rules of the routing policy database (`RTM_NEWRULE`, ip-rule(8)).
+//!
+//! The whole of a rule is its identity, protocol included (`rule_exists` in
+//! net/core/fib_rules.c), so two rules are the same when every field is. Attributes
+//! that this version cannot decode are kept in [`Rule::other`]: such a rule is
+//! never one of ours, but it must not be mistaken for a simpler one.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{self, Names};
+use crate::prefix::{Family, Prefix};
+
+/// A rule: which packets it is for, and where they are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// `AF_INET` or `AF_INET6`.
+    pub family: Family,
+    /// `FRA_PRIORITY`: rules are asked in ascending order.
+    pub priority: u32,
+    /// `FRA_ACTION` with its argument.
+    pub action: Action,
+    /// `FRA_PROTOCOL`: who made it.
+    #[serde(default)]
+    pub protocol: u8,
+    /// `FIB_RULE_INVERT`: the rule is for packets that do not match.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not: bool,
+    /// `FRA_SRC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Prefix>,
+    /// `FRA_DST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Prefix>,
+    /// `FRA_IIFNAME`; `lo` means what the host itself sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iif: Option<String>,
+    /// `FRA_OIFNAME`: sockets bound to that device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oif: Option<String>,
+    /// `FRA_FWMARK` and `FRA_FWMASK`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fwmark: Option<(u32, u32)>,
+    /// `tos` of the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tos: Option<u8>,
+    /// `FRA_IP_PROTO`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipproto: Option<u8>,
+    /// `FRA_SPORT_RANGE`, both ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sport: Option<(u16, u16)>,
+    /// `FRA_DPORT_RANGE`, both ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dport: Option<(u16, u16)>,
+    /// `FRA_UID_RANGE`, both ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uidrange: Option<(u32, u32)>,
+    /// `FRA_L3MDEV`: the table is the VRF's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub l3mdev: bool,
+    /// `FRA_TUN_ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tun_id: Option<u64>,
+    /// `FRA_SUPPRESS_PREFIXLEN`: an answer by a prefix of this length or less does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppress_prefixlength: Option<u32>,
+    /// `FRA_SUPPRESS_IFGROUP`: an answer that leaves by a link of this group does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppress_ifgroup: Option<u32>,
+    /// `FRA_FLOW`: realms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realms: Option<u32>,
+    /// Attributes that this version does not decode, by number, as bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other: Vec<(u16, Vec<u8>)>,
+}
+
+/// What a matching rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// `FR_ACT_TO_TBL`: look the packet up in this table.
+    Lookup(u32),
+    /// `FR_ACT_GOTO`: go on with the rule of this priority.
+    Goto(u32),
+    /// `FR_ACT_NOP`: go on with the next rule.
+    Nop,
+    /// `FR_ACT_BLACKHOLE`.
+    Blackhole,
+    /// `FR_ACT_UNREACHABLE`.
+    Unreachable,
+    /// `FR_ACT_PROHIBIT`.
+    Prohibit,
+    /// A number that this version does not know.
+    Other(u8),
+}
+
+// ===== impl Rule =====
+
+impl Rule {
+    /// A rule of ours that matches everything.
+    #[must_use]
+    pub fn new(family: Family, priority: u32, action: Action) -> Rule {
+        Rule {
+            family,
+            priority,
+            action,
+            protocol: super::PROTOCOL,
+            not: false,
+            from: None,
+            to: None,
+            iif: None,
+            oif: None,
+            fwmark: None,
+            tos: None,
+            ipproto: None,
+            sport: None,
+            dport: None,
+            uidrange: None,
+            l3mdev: false,
+            tun_id: None,
+            suppress_prefixlength: None,
+            suppress_ifgroup: None,
+            realms: None,
+            other: Vec::new(),
+        }
+    }
+
+    /// Whether multihome made it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.protocol == super::PROTOCOL
+    }
+
+    /// The table that it looks up, if it does.
+    #[must_use]
+    pub fn table(&self) -> Option<u32> {
+        match self.action {
+            Action::Lookup(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// As `ip rule show` prints it: `10003: from 10.0.0.204 lookup 10003`.
+    #[must_use]
+    pub fn display(&self, names: &Names) -> String {
+        format!("{}: {}", self.priority, self.selector_and_action(names))
+    }
+
+    /// What comes behind the priority: selectors and action, in `ip`'s words and order.
+    #[must_use]
+    pub fn selector_and_action(&self, names: &Names) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        if self.not {
+            out.push_str("not ");
+        }
+        match self.from {
+            Some(p) => drop(write!(out, "from {p}")),
+            None => out.push_str("from all"),
+        }
+        if let Some(p) = self.to {
+            let _ = write!(out, " to {p}");
+        }
+        if let Some(tos) = self.tos {
+            let _ = write!(out, " tos {tos:#04x}");
+        }
+        if let Some((mark, mask)) = self.fwmark {
+            let _ = write!(out, " fwmark {mark:#x}");
+            if mask != u32::MAX {
+                let _ = write!(out, "/{mask:#x}");
+            }
+        }
+        if let Some(name) = &self.iif {
+            let _ = write!(out, " iif {name}");
+        }
+        if let Some(name) = &self.oif {
+            let _ = write!(out, " oif {name}");
+        }
+        if self.l3mdev {
+            out.push_str(" lookup [l3mdev-table]");
+        }
+        if let Some((a, b)) = self.uidrange {
+            let _ = write!(out, " uidrange {a}-{b}");
+        }
+        if let Some(p) = self.ipproto {
+            let _ = write!(out, " ipproto {}", ipproto(p));
+        }
+        for (word, range) in [("sport", self.sport), ("dport", self.dport)] {
+            match range {
+                Some((a, b)) if a == b => drop(write!(out, " {word} {a}")),
+                Some((a, b)) => drop(write!(out, " {word} {a}-{b}")),
+                None => {}
+            }
+        }
+        if let Some(id) = self.tun_id {
+            let _ = write!(out, " tun_id {id}");
+        }
+        for (number, _) in &self.other {
+            let _ = write!(out, " [attribute {number}]");
+        }
+        match self.action {
+            Action::Lookup(_) if self.l3mdev => {}
+            Action::Lookup(table) => drop(write!(out, " lookup {}", names.table(table))),
+            Action::Goto(target) => drop(write!(out, " goto {target}")),
+            Action::Nop => out.push_str(" nop"),
+            Action::Blackhole => out.push_str(" blackhole"),
+            Action::Unreachable => out.push_str(" unreachable"),
+            Action::Prohibit => out.push_str(" prohibit"),
+            Action::Other(n) => drop(write!(out, " [action {n}]")),
+        }
+        if let Some(n) = self.suppress_prefixlength {
+            let _ = write!(out, " suppress_prefixlength {n}");
+        }
+        if let Some(n) = self.suppress_ifgroup {
+            let _ = write!(out, " suppress_ifgroup {n}");
+        }
+        if !self.is_ours() && !matches!(self.protocol, 0 | 2) {
+            let _ = write!(out, " proto {}", names::protocol(self.protocol));
+        }
+        out
+    }
+}
+
+// ===== impl Action =====
+
+impl Action {
+    /// `FRA_ACTION`.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Action::Lookup(_) => 1,
+            Action::Goto(_) => 2,
+            Action::Nop => 3,
+            Action::Blackhole => 6,
+            Action::Unreachable => 7,
+            Action::Prohibit => 8,
+            Action::Other(n) => n,
+        }
+    }
+}
+
+fn ipproto(number: u8) -> String {
+    match number {
+        1 => "icmp".into(),
+        6 => "tcp".into(),
+        17 => "udp".into(),
+        58 => "ipv6-icmp".into(),
+        132 => "sctp".into(),
+        n => n.to_string(),
+    }
+}

@@ -1,0 +1,424 @@
+//! What the kernel holds at one moment, and how it follows the kernel's events.
+//!
+//! A snapshot is complete or says why it is not ([`Snapshot::incomplete`]); nothing
+//! is ever removed on the strength of an incomplete one. It can be dumped afresh, or
+//! kept up to date by [`Snapshot::apply`] with what the kernel announces. The kernel
+//! does not announce everything (IPv4 routes flushed with a link or an address go in
+//! silence, `fib_sync_down_dev`), so `apply` answers with what must be looked at
+//! again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Address;
+use super::link::Link;
+use super::names::Names;
+use super::nexthop::Nexthop;
+use super::route::{Route, RouteKey};
+use super::rule::Rule;
+use crate::prefix::Family;
+
+/// What the kernel holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Flat", into = "Flat")]
+pub struct Snapshot {
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeMap<AddressKey, Address>,
+    routes: BTreeMap<RouteKey, Vec<Route>>,
+    rules: BTreeMap<(Family, u32), Vec<Rule>>,
+    nexthops: BTreeMap<u32, Nexthop>,
+    /// Why this is not all that the kernel holds; empty when it is.
+    pub incomplete: Vec<String>,
+    /// Table names by number, from `rt_tables` and `rt_tables.d`.
+    pub table_names: BTreeMap<u32, String>,
+}
+
+type AddressKey = (u32, IpAddr, u8, Option<IpAddr>);
+
+/// One thing that the kernel announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// `RTM_NEWLINK`.
+    NewLink(Link),
+    /// `RTM_DELLINK`: the index.
+    DelLink(u32),
+    /// `RTM_NEWADDR`.
+    NewAddress(Address),
+    /// `RTM_DELADDR`.
+    DelAddress(Address),
+    /// `RTM_NEWROUTE`; `replace` and `append` are the flags of the request that caused it.
+    NewRoute {
+        /// The route as it is now.
+        route: Route,
+        /// `NLM_F_REPLACE`: another route of the same key went without an event of its own.
+        replace: bool,
+        /// `NLM_F_APPEND`.
+        append: bool,
+    },
+    /// `RTM_DELROUTE`.
+    DelRoute(Route),
+    /// `RTM_NEWRULE`.
+    NewRule(Rule),
+    /// `RTM_DELRULE`.
+    DelRule(Rule),
+    /// `RTM_NEWNEXTHOP`.
+    NewNexthop(Nexthop),
+    /// `RTM_DELNEXTHOP`: the identifier.
+    DelNexthop(u32),
+}
+
+/// What a snapshot can no longer vouch for after an event, so that it must be dumped again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// All routes of these families.
+    pub families: BTreeSet<Family>,
+    /// Routes of these tables.
+    pub tables: BTreeSet<(Family, u32)>,
+    /// IPv4 routes of any table that leave by these links.
+    pub links: BTreeSet<u32>,
+    /// The nexthop objects.
+    pub nexthops: bool,
+}
+
+/// The form in files: lists, which `jq` can take apart.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename = "snapshot")]
+struct Flat {
+    version: u32,
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    routes: Vec<Route>,
+    rules: Vec<Rule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    nexthops: Vec<Nexthop>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    table_names: BTreeMap<u32, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
+}
+
+/// The version of the form in files.
+const VERSION: u32 = 1;
+
+// ===== impl Snapshot: what is there =====
+
+impl Snapshot {
+    /// Whether this is all that the kernel holds.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.incomplete.is_empty()
+    }
+
+    /// Links by index.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// The link of an index.
+    #[must_use]
+    pub fn link(&self, index: u32) -> Option<&Link> {
+        self.links.get(&index)
+    }
+
+    /// The link of a name.
+    #[must_use]
+    pub fn link_named(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|l| l.name == name)
+    }
+
+    /// All addresses, ordered by link.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.addresses.values()
+    }
+
+    /// All routes, ordered by table and prefix.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.values().flatten()
+    }
+
+    /// The routes of one table, both families.
+    pub fn routes_in(&self, table: u32) -> impl Iterator<Item = &Route> {
+        let low = RouteKey { table, dst: Family::V4.all(), src: None, tos: 0, metric: 0 };
+        self.routes.range(low..).take_while(move |(k, _)| k.table == table).flat_map(|(_, r)| r)
+    }
+
+    /// The routes of one key (table, prefix, source, TOS, metric).
+    #[must_use]
+    pub fn routes_at(&self, key: &RouteKey) -> &[Route] {
+        self.routes.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// All rules in the order in which the kernel asks them, IPv4 first.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values().flatten()
+    }
+
+    /// The rules of one priority.
+    #[must_use]
+    pub fn rules_at(&self, family: Family, priority: u32) -> &[Rule] {
+        self.rules.get(&(family, priority)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Nexthop objects by identifier.
+    pub fn nexthops(&self) -> impl Iterator<Item = &Nexthop> {
+        self.nexthops.values()
+    }
+
+    /// The nexthop object of an identifier.
+    #[must_use]
+    pub fn nexthop(&self, id: u32) -> Option<&Nexthop> {
+        self.nexthops.get(&id)
+    }
+
+    /// The names of this snapshot's links and tables.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names {
+            links: self.links.values().map(|l| (l.index, l.name.clone())).collect(),
+            tables: self.table_names.clone(),
+        }
+    }
+}
+
+// ===== impl Snapshot: how it changes =====
+
+impl Snapshot {
+    /// Puts a link in, in place of the one with its index.
+    pub fn insert_link(&mut self, link: Link) {
+        self.links.insert(link.index, link);
+    }
+
+    /// Puts an address in, in place of the same one with other flags.
+    pub fn insert_address(&mut self, address: Address) {
+        self.addresses.insert(address_key(&address), address);
+    }
+
+    /// Puts a route in beside others of its key; an equal one stays alone.
+    pub fn insert_route(&mut self, route: Route) {
+        let same = self.routes.entry(route.key()).or_default();
+        match same.iter_mut().find(|r| is_same_route(r, &route)) {
+            Some(r) => *r = route,
+            None => same.push(route),
+        }
+    }
+
+    /// Puts a rule in behind those of its priority, where the kernel puts it
+    /// (`fib_newrule`).
+    pub fn insert_rule(&mut self, rule: Rule) {
+        self.rules.entry((rule.family, rule.priority)).or_default().push(rule);
+    }
+
+    /// Puts a nexthop object in.
+    pub fn insert_nexthop(&mut self, nexthop: Nexthop) {
+        self.nexthops.insert(nexthop.id, nexthop);
+    }
+
+    /// Takes a link out with its addresses.
+    pub fn remove_link(&mut self, index: u32) {
+        self.links.remove(&index);
+        self.addresses.retain(|key, _| key.0 != index);
+    }
+
+    /// Takes out the routes for which `gone` is true, before they are dumped again.
+    pub fn remove_routes(&mut self, mut gone: impl FnMut(&Route) -> bool) {
+        self.routes.retain(|_, routes| {
+            routes.retain(|r| !gone(r));
+            !routes.is_empty()
+        });
+    }
+
+    /// Takes out one route, found as the kernel finds it; false when it is not there.
+    pub fn remove_route(&mut self, route: &Route) -> bool {
+        let Some(same) = self.routes.get_mut(&route.key()) else { return false };
+        let Some(at) = same.iter().position(|r| is_same_route(r, route)) else { return false };
+        same.remove(at);
+        if same.is_empty() {
+            self.routes.remove(&route.key());
+        }
+        true
+    }
+
+    /// Takes out the first rule that is equal; false when there is none.
+    pub fn remove_rule(&mut self, rule: &Rule) -> bool {
+        let key = (rule.family, rule.priority);
+        let Some(same) = self.rules.get_mut(&key) else { return false };
+        let Some(at) = same.iter().position(|r| r == rule) else { return false };
+        same.remove(at);
+        if same.is_empty() {
+            self.rules.remove(&key);
+        }
+        true
+    }
+
+    /// Takes out all nexthop objects, before they are dumped again.
+    pub fn clear_nexthops(&mut self) {
+        self.nexthops.clear();
+    }
+
+    /// Follows one event and says what must be looked at again because of it.
+    pub fn apply(&mut self, event: Event) -> Stale {
+        let mut stale = Stale::default();
+        match event {
+            Event::NewLink(link) => {
+                // A link that goes down or loses its carrier takes IPv4 routes with it, and one
+                // that comes up gets connected routes back, some of it in silence.
+                if self.links.get(&link.index).is_none_or(|old| {
+                    (old.is_up(), old.has_carrier(), old.master)
+                        != (link.is_up(), link.has_carrier(), link.master)
+                }) {
+                    stale.links.insert(link.index);
+                }
+                self.insert_link(link);
+            }
+            Event::DelLink(index) => {
+                self.remove_link(index);
+                self.remove_routes(|r| r.hops.len() == 1 && r.hops[0].link == index);
+                stale.links.insert(index);
+                stale.nexthops = !self.nexthops.is_empty();
+            }
+            Event::NewAddress(address) => self.insert_address(address),
+            Event::DelAddress(address) => {
+                self.addresses.remove(&address_key(&address));
+                if address.local.is_ipv4() {
+                    // fib_sync_down_addr drops the routes with this prefsrc from every table, and
+                    // the last address of a link drops all of the link's (fib_disable_ip).
+                    stale.links.insert(address.link);
+                }
+            }
+            Event::NewRoute { route, replace, append } => {
+                let known = self.routes.get(&route.key()).map_or(0, Vec::len);
+                match route.family() {
+                    // A replaced IPv4 route is the only one of its key, or else it is not known
+                    // which of them went.
+                    Family::V4 if replace && known == 1 => {
+                        self.routes.insert(route.key(), vec![route]);
+                    }
+                    // IPv6 grows and shrinks multipath routes in several kinds of message.
+                    Family::V6 if known > 0 && (replace || append || route.hops.len() > 1) => {
+                        stale.tables.insert((Family::V6, route.table));
+                    }
+                    _ => {
+                        if replace && known > 1 {
+                            stale.tables.insert((route.family(), route.table));
+                        }
+                        self.insert_route(route);
+                    }
+                }
+            }
+            Event::DelRoute(route) => {
+                if !self.remove_route(&route)
+                    || route.family() == Family::V6 && route.hops.len() > 1
+                {
+                    // Unknown here, or one member of a multipath route: ask what is left.
+                    if !self.routes_at(&route.key()).is_empty() {
+                        stale.tables.insert((route.family(), route.table));
+                    }
+                }
+            }
+            Event::NewRule(rule) => self.insert_rule(rule),
+            Event::DelRule(rule) => {
+                self.remove_rule(&rule);
+            }
+            Event::NewNexthop(nexthop) => {
+                // Routes that use a replaced object change without an event of their own.
+                if self.nexthops.insert(nexthop.id, nexthop).is_some() {
+                    stale.families.extend(Family::BOTH);
+                }
+            }
+            Event::DelNexthop(id) => {
+                self.nexthops.remove(&id);
+                // nexthop_flush_routes tells of IPv6 routes only.
+                stale.families.insert(Family::V4);
+            }
+        }
+        stale
+    }
+}
+
+// ===== impl Stale =====
+
+impl Stale {
+    /// Whether nothing needs another look.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Stale::default()
+    }
+
+    /// Takes in what another event made stale.
+    pub fn merge(&mut self, other: Stale) {
+        self.families.extend(other.families);
+        self.tables.extend(other.tables);
+        self.links.extend(other.links);
+        self.nexthops |= other.nexthops;
+    }
+}
+
+// ===== the form in files =====
+
+impl TryFrom<Flat> for Snapshot {
+    type Error = String;
+
+    fn try_from(flat: Flat) -> Result<Snapshot, String> {
+        if flat.version != VERSION {
+            return Err(format!(
+                "version {} of the snapshot is not known to this multihome, which reads version \
+                 {VERSION}",
+                flat.version
+            ));
+        }
+        let mut snapshot = Snapshot {
+            incomplete: flat.incomplete,
+            table_names: flat.table_names,
+            ..Snapshot::default()
+        };
+        for link in flat.links {
+            if link.index == 0 || link.name.is_empty() {
+                return Err(format!("link {} `{}` has no index or no name", link.index, link.name));
+            }
+            snapshot.insert_link(link);
+        }
+        for address in flat.addresses {
+            if address.prefix_len > address.family().bits() {
+                return Err(format!("address {}/{}", address.local, address.prefix_len));
+            }
+            snapshot.insert_address(address);
+        }
+        flat.routes.into_iter().for_each(|r| snapshot.insert_route(r));
+        flat.rules.into_iter().for_each(|r| snapshot.insert_rule(r));
+        flat.nexthops.into_iter().for_each(|n| snapshot.insert_nexthop(n));
+        Ok(snapshot)
+    }
+}
+
+impl From<Snapshot> for Flat {
+    fn from(snapshot: Snapshot) -> Flat {
+        Flat {
+            version: VERSION,
+            links: snapshot.links.into_values().collect(),
+            addresses: snapshot.addresses.into_values().collect(),
+            routes: snapshot.routes.into_values().flatten().collect(),
+            rules: snapshot.rules.into_values().flatten().collect(),
+            nexthops: snapshot.nexthops.into_values().collect(),
+            table_names: snapshot.table_names,
+            incomplete: snapshot.incomplete,
+        }
+    }
+}
+
+// ===== helpers =====
+
+fn address_key(address: &Address) -> AddressKey {
+    (address.link, address.local, address.prefix_len, address.peer)
+}
+
+/// Whether two routes of one key are one object: the same protocol, kind and hops. Flags and
+/// lifetimes change in place.
+fn is_same_route(a: &Route, b: &Route) -> bool {
+    a.protocol == b.protocol
+        && a.kind == b.kind
+        && a.nhid == b.nhid
+        && a.hops.len() == b.hops.len()
+        && a.hops.iter().zip(&b.hops).all(|(x, y)| x.link == y.link && x.gateway == y.gateway)
+}
