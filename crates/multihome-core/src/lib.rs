@@ -2,7 +2,7 @@
 //!
 //! Everything here is a pure function of values: no clock, no I/O, no hidden
 //! state. A [`Snapshot`] (what the kernel holds), a [`Config`] (what the operator
-//! wants) and [`Hints`] (gateways learnt elsewhere) give a [`Plan`]; a snapshot
+//! wants) and [`Memory`] (gateways learnt before) give a [`Plan`]; a snapshot
 //! and a plan give the [`Change`]s that lead from one to the other. The same
 //! input gives the same output, so a user's `multihome snapshot` reproduces a
 //! user's problem.
@@ -11,8 +11,22 @@
 //! Snapshot --uplink::find--> [Uplink] --plan::make--> Plan --diff::diff--> [Change]
 //! ```
 
+pub mod config;
+pub mod conflict;
+pub mod cover;
+pub mod diff;
+pub mod memory;
+mod mirror;
 pub mod model;
+pub mod plan;
 pub mod prefix;
+pub mod rules;
+mod tree;
+pub mod uplink;
 
-pub use model::{Snapshot, snapshot};
+pub use config::Config;
+pub use diff::Change;
+pub use memory::Memory;
+pub use model::Snapshot;
+pub use plan::Plan;
 pub use prefix::{Family, Prefix};

@@ -157,6 +157,15 @@ impl Prefix {
         self.len() <= other.len() && self.contains(other.address())
     }
 
+    /// The longest prefix that covers both; both are of one family.
+    #[must_use]
+    pub fn common(&self, other: &Prefix) -> Prefix {
+        let family = self.family();
+        // Leading zeros of a u128, of which IPv4 uses the low 32 bits.
+        let equal = (self.bits() ^ other.bits()).leading_zeros() as u8 - (128 - family.bits());
+        Prefix::from_bits(family, self.bits(), equal.min(self.len()).min(other.len()))
+    }
+
     /// Whether the two have any address in common.
     #[must_use]
     pub fn overlaps(&self, other: &Prefix) -> bool {

@@ -76,10 +76,15 @@ impl Link {
         self.flags & IFF_LOOPBACK != 0
     }
 
-    /// What stays with the card when its name and index do not: the permanent address, or the
-    /// current one where the driver has none, or the name (point-to-point links have neither).
+    /// What stays with the card when its index does not: the permanent address. Links whose
+    /// driver has none (veth, VLAN, macvlan) may share their address with another link, so there
+    /// the name belongs to it.
     #[must_use]
-    pub fn identity(&self) -> &str {
-        self.permanent_address.as_deref().or(self.address.as_deref()).unwrap_or(&self.name)
+    pub fn identity(&self) -> String {
+        match (&self.permanent_address, &self.address) {
+            (Some(permanent), _) => permanent.clone(),
+            (None, Some(address)) => format!("{address} {}", self.name),
+            (None, None) => self.name.clone(),
+        }
     }
 }

@@ -1,0 +1,133 @@
+//! Numbers that somebody else uses already.
+//!
+//! What is ours carries our protocol number; what does not is never touched. Somebody
+//! else's route in one of our tables would answer for us, and somebody else's rule at one
+//! of our priorities would be asked before or behind ours by chance: so the uplink that
+//! needs the number is left as it is, and the conflict names the object and, where it can
+//! be told, its owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::model::{Route, Rule, Snapshot, names};
+use crate::plan::Planned;
+use crate::prefix::Family;
+use crate::rules::OIF_OFFSET;
+
+/// Something that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conflict {
+    /// Somebody else's routes are in the table of an uplink.
+    Table {
+        /// The uplink.
+        uplink: String,
+        /// Its table.
+        table: u32,
+        /// One of the routes.
+        route: Route,
+        /// How many there are.
+        count: usize,
+        /// Whose they probably are.
+        owner: String,
+    },
+    /// Somebody else's rule has a priority that an uplink needs, or all of them.
+    Priority {
+        /// The uplinks that cannot be served.
+        uplinks: Vec<String>,
+        /// The rule.
+        rule: Rule,
+        /// Whose it probably is.
+        owner: String,
+    },
+    /// Two uplinks are to have the same table.
+    SharedTable {
+        /// The uplink that cannot be served.
+        uplink: String,
+        /// The one that has the table.
+        other: String,
+        /// The table.
+        table: u32,
+    },
+}
+
+/// Looks for conflicts in the tables of `uplinks` and freezes those that have one.
+pub(crate) fn in_tables(snapshot: &Snapshot, uplinks: &mut [Planned]) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    let mut holders: BTreeMap<u32, String> = BTreeMap::new();
+    for planned in uplinks {
+        let Some(table) = planned.table else { continue };
+        let name = planned.uplink.name.clone();
+        if let Some(other) = holders.get(&table) {
+            planned.frozen.extend(Family::BOTH);
+            let other = other.clone();
+            conflicts.push(Conflict::SharedTable { uplink: name, other, table });
+            continue;
+        }
+        holders.insert(table, name.clone());
+        let foreign: Vec<&Route> = snapshot.routes_in(table).filter(|r| !r.is_ours()).collect();
+        let Some(first) = foreign.first() else { continue };
+        planned.frozen.extend(foreign.iter().map(|r| r.family()));
+        conflicts.push(Conflict::Table {
+            uplink: name,
+            table,
+            route: (*first).clone(),
+            count: foreign.len(),
+            owner: owner(first.protocol, table),
+        });
+    }
+    conflicts
+}
+
+/// Looks for rules of others at the priorities of `rules` and freezes the uplinks that need
+/// those.
+pub(crate) fn in_priorities(
+    snapshot: &Snapshot,
+    rules: &[Rule],
+    uplinks: &mut [Planned],
+) -> Vec<Conflict> {
+    let used: BTreeSet<(Family, u32)> = rules.iter().map(|r| (r.family, r.priority)).collect();
+    let mut conflicts = Vec::new();
+    for rule in used
+        .iter()
+        .filter_map(|(family, p)| snapshot.rules_at(*family, *p).iter().find(|r| !r.is_ours()))
+    {
+        let needs = |p: &Planned| {
+            p.table.is_some()
+                && (rule.priority == p.number || rule.priority == p.number + OIF_OFFSET)
+        };
+        // What is no uplink's own number is part of what all share.
+        let shared = !uplinks.iter().any(needs);
+        let mut names = Vec::new();
+        for planned in uplinks.iter_mut().filter(|p| shared || needs(p)) {
+            if planned.table.is_some() && planned.uplink.side(rule.family).is_some() {
+                planned.frozen.insert(rule.family);
+                names.push(planned.uplink.name.clone());
+            }
+        }
+        conflicts.push(Conflict::Priority {
+            uplinks: names,
+            rule: rule.clone(),
+            owner: owner(rule.protocol, rule.priority),
+        });
+    }
+    conflicts
+}
+
+/// Who probably made an object of this protocol with this number.
+fn owner(protocol: u8, number: u32) -> String {
+    // The tools that use numbers like ours, by what they are known to write.
+    let tool = match (protocol, number) {
+        (11, 10_000..=11_000) => Some("FRR's pbrd"),
+        (3 | 4, 10_000..=10_999) => Some("amazon-ec2-net-utils or a systemd-networkd file"),
+        (_, 30_200..=30_499) => Some("nm-cloud-setup"),
+        (_, 30_768..=31_767) => Some("NetworkManager's WireGuard"),
+        (_, 25_357..=25_999) => Some("ifupdown-multi"),
+        _ => None,
+    };
+    match tool {
+        Some(tool) => format!("{tool} (proto {})", names::protocol(protocol)),
+        None => format!("proto {}", names::protocol(protocol)),
+    }
+}

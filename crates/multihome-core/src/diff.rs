@@ -1,0 +1,212 @@
+//! The steps from what is there to what should be.
+//!
+//! The order is safe for traffic and cheap for the kernel: routes before the rules that
+//! lead to them, links into their group before the rules that ask for it, new rules
+//! before old ones go, and the reverse when leaving. Rules are added in descending
+//! priority, for the kernel walks the list to the place of each (`fib_nl_newrule`), and
+//! deleted in ascending order, for the same reason.
+//!
+//! Nothing is removed or replaced on the strength of an incomplete snapshot, and nothing
+//! but our own objects is ever named in a change.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::route::{RTNH_F_ONLINK, RouteKey};
+use crate::model::{Names, Route, Rule, Snapshot};
+use crate::plan::Plan;
+use crate::prefix::Family;
+
+/// One step from a snapshot to a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// `RTM_NEWROUTE`, refused where there is one already.
+    AddRoute(Route),
+    /// `RTM_NEWROUTE` with `NLM_F_REPLACE`: no packet sees the table without it.
+    ReplaceRoute {
+        /// What is there.
+        from: Route,
+        /// What takes its place.
+        to: Route,
+    },
+    /// `RTM_DELROUTE`.
+    DelRoute(Route),
+    /// `RTM_NEWRULE`.
+    AddRule(Rule),
+    /// `RTM_DELRULE`, by every attribute of it, protocol included.
+    DelRule(Rule),
+    /// `RTM_SETLINK` with `IFLA_GROUP`.
+    SetGroup {
+        /// Index.
+        link: u32,
+        /// Name.
+        name: String,
+        /// The group that it is in.
+        from: u32,
+        /// The group that it is put in.
+        to: u32,
+    },
+}
+
+/// The steps from `snapshot` to `plan`.
+#[must_use]
+pub fn diff(snapshot: &Snapshot, plan: &Plan) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let removes = snapshot.is_complete();
+    let gone_routes = routes(snapshot, plan, removes, &mut changes);
+    let leaving = groups(snapshot, plan, &mut changes);
+    rules(snapshot, plan, removes, &mut changes);
+    if removes {
+        changes.extend(gone_routes.into_iter().map(Change::DelRoute));
+        changes.extend(leaving);
+    }
+    changes
+}
+
+/// The steps that undo `changes`, in the order in which they must be taken.
+#[must_use]
+pub fn revert(changes: &[Change]) -> Vec<Change> {
+    changes
+        .iter()
+        .rev()
+        .map(|change| match change.clone() {
+            Change::AddRoute(route) => Change::DelRoute(route),
+            Change::DelRoute(route) => Change::AddRoute(route),
+            Change::ReplaceRoute { from, to } => Change::ReplaceRoute { from: to, to: from },
+            Change::AddRule(rule) => Change::DelRule(rule),
+            Change::DelRule(rule) => Change::AddRule(rule),
+            Change::SetGroup { link, name, from, to } => {
+                Change::SetGroup { link, name, from: to, to: from }
+            }
+        })
+        .collect()
+}
+
+/// Adds what is missing to `changes`; returns what is to go.
+fn routes(
+    snapshot: &Snapshot,
+    plan: &Plan,
+    removes: bool,
+    changes: &mut Vec<Change>,
+) -> Vec<Route> {
+    let mut have: BTreeMap<RouteKey, Vec<Route>> = BTreeMap::new();
+    for route in snapshot.routes().filter(|r| r.is_ours()) {
+        have.entry(route.key()).or_default().push(identity(route));
+    }
+    for want in &plan.routes {
+        let Some(same) = have.get_mut(&want.key()) else {
+            changes.push(Change::AddRoute(want.clone()));
+            continue;
+        };
+        if let Some(at) = same.iter().position(|r| r == want) {
+            same.swap_remove(at);
+        } else if removes && let Some(old) = same.pop() {
+            if old.kind == want.kind {
+                changes.push(Change::ReplaceRoute { from: old, to: want.clone() });
+            } else {
+                // The kernel matches the kind when it replaces: these are two objects.
+                changes.push(Change::DelRoute(old));
+                changes.push(Change::AddRoute(want.clone()));
+            }
+        }
+    }
+    // Routes with a gateway go before the connected ones that they lean on.
+    let mut gone: Vec<Route> = have.into_values().flatten().collect();
+    gone.sort_by_cached_key(|r| (r.hops.iter().all(|h| h.gateway.is_none()), r.key()));
+    gone
+}
+
+fn rules(snapshot: &Snapshot, plan: &Plan, removes: bool, changes: &mut Vec<Change>) {
+    for family in Family::BOTH {
+        let mut have: Vec<&Rule> =
+            snapshot.rules().filter(|r| r.is_ours() && r.family == family).collect();
+        have.sort_unstable();
+        let mut want: Vec<&Rule> = plan.rules.iter().filter(|r| r.family == family).collect();
+        want.sort_unstable();
+        want.dedup();
+        let (mut missing, mut surplus) = (Vec::new(), Vec::new());
+        let (mut h, mut w) = (have.into_iter().peekable(), want.into_iter().peekable());
+        loop {
+            match (h.peek(), w.peek()) {
+                (Some(a), Some(b)) if a == b => {
+                    h.next();
+                    w.next();
+                }
+                (Some(a), Some(b)) if a < b => surplus.extend(h.next()),
+                (Some(_), None) => surplus.extend(h.next()),
+                (_, Some(_)) => missing.extend(w.next()),
+                (None, None) => break,
+            }
+        }
+        missing.sort_by(|a, b| b.priority.cmp(&a.priority));
+        changes.extend(missing.into_iter().cloned().map(Change::AddRule));
+        if removes {
+            // Front first; of equal priority the kernel finds the one that was asked for.
+            changes.extend(surplus.into_iter().cloned().map(Change::DelRule));
+        }
+    }
+}
+
+/// Adds the links that join to `changes`; returns those that leave.
+fn groups(snapshot: &Snapshot, plan: &Plan, changes: &mut Vec<Change>) -> Vec<Change> {
+    let mut leaving = Vec::new();
+    for (index, to) in &plan.groups {
+        let Some(link) = snapshot.link(*index) else { continue };
+        if link.group == *to {
+            continue;
+        }
+        let (name, from) = (link.name.clone(), link.group);
+        let change = Change::SetGroup { link: *index, name, from, to: *to };
+        if *to == 0 { leaving.push(change) } else { changes.push(change) }
+    }
+    leaving
+}
+
+/// A route without what the kernel changes by itself, to be compared with a planned one.
+fn identity(route: &Route) -> Route {
+    let mut route = route.clone();
+    route.flags = 0;
+    route.expires = None;
+    for hop in &mut route.hops {
+        hop.flags &= RTNH_F_ONLINK;
+    }
+    route
+}
+
+// ===== impl Change =====
+
+impl Change {
+    /// The `ip` command that does the same.
+    #[must_use]
+    pub fn command(&self, names: &Names) -> String {
+        match self {
+            Change::AddRoute(r) => route_command("add", r, names),
+            Change::ReplaceRoute { to, .. } => route_command("replace", to, names),
+            Change::DelRoute(r) => route_command("del", r, names),
+            Change::AddRule(r) => rule_command("add", r, names),
+            Change::DelRule(r) => rule_command("del", r, names),
+            Change::SetGroup { name, to, .. } => format!("ip link set dev {name} group {to}"),
+        }
+    }
+
+    /// Whether it takes something away.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        matches!(self, Change::DelRoute(_) | Change::DelRule(_))
+            || matches!(self, Change::SetGroup { to: 0, .. })
+    }
+}
+
+fn route_command(verb: &str, route: &Route, names: &Names) -> String {
+    let family = route.family().flag();
+    format!("ip {family} route {verb} {} proto {}", route.display(names), route.protocol)
+}
+
+fn rule_command(verb: &str, rule: &Rule, names: &Names) -> String {
+    let family = rule.family.flag();
+    let words = rule.selector_and_action(names);
+    // `from all` is what `ip` prints for a rule without a source; it also reads it.
+    format!("ip {family} rule {verb} pref {} {words} proto {}", rule.priority, rule.protocol)
+}

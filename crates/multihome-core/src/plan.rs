@@ -1,0 +1,339 @@
+//! What should be there.
+//!
+//! One pure function of a snapshot, a configuration and what is remembered. It finds the
+//! uplinks, gives each its table ([`crate::mirror`]) and its rules ([`crate::rules`]), and
+//! says which links belong into the link group. Numbers that somebody else uses are left
+//! alone: the uplink that would need them is frozen as it is, and the plan says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::config::{Config, OnDown, Table};
+use crate::conflict::{self, Conflict};
+use crate::cover;
+use crate::memory::Memory;
+use crate::mirror;
+use crate::model::{Action, Route, Rule, Snapshot};
+use crate::prefix::{Family, Prefix};
+use crate::rules::{self, Member};
+use crate::uplink::{self, NotUplink, Side, Uplink};
+
+/// What should be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The uplinks and what is made for each.
+    pub uplinks: Vec<Planned>,
+    /// Interfaces with a global address that are not uplinks: name and reason.
+    pub others: Vec<(String, NotUplink)>,
+    /// All rules of ours, in the order in which the kernel asks them.
+    pub rules: Vec<Rule>,
+    /// All routes of ours, in the order in which they can be added.
+    pub routes: Vec<Route>,
+    /// Link groups that should be other than they are, by index.
+    pub groups: BTreeMap<u32, u32>,
+    /// Table names that configuration made up and `rt_tables` does not have yet.
+    pub new_table_names: BTreeMap<u32, String>,
+    /// What stands in the way.
+    pub conflicts: Vec<Conflict>,
+    /// What the operator should know, although nothing is wrong.
+    pub notes: Vec<Note>,
+}
+
+/// An uplink and what is made for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// The uplink.
+    pub uplink: Uplink,
+    /// `base + ifindex`.
+    pub number: u32,
+    /// Its table; none for the primary, which is left to main.
+    pub table: Option<u32>,
+    /// The prefixes that its rules are for.
+    pub prefixes: Vec<Prefix>,
+    /// Families in which its numbers are taken by somebody else.
+    pub frozen: BTreeSet<Family>,
+}
+
+/// What the operator should know, although nothing is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Note {
+    /// An uplink is in a link group of somebody else's and stays there. Answers from another
+    /// uplink's address to clients on its subnet then leave by it, for main's connected route is
+    /// not passed over.
+    KeepsGroup {
+        /// The uplink.
+        name: String,
+        /// The group that it is in.
+        group: u32,
+        /// The group of the uplinks.
+        wanted: u32,
+    },
+    /// No gateway is known for the uplink any more: its traffic is refused, or falls through.
+    NoGateway {
+        /// The uplink.
+        name: String,
+        /// In which family.
+        family: Family,
+    },
+    /// `primary` names no uplink of this host.
+    PrimaryAbsent {
+        /// What it says.
+        primary: String,
+    },
+    /// Configuration speaks of an interface that this host does not have.
+    InterfaceAbsent {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Makes the plan.
+#[must_use]
+pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
+    let found = uplink::find(snapshot, config, memory);
+    let mut plan = Plan { others: found.others, ..Plan::default() };
+    let foreign = ForeignSources::of(snapshot);
+    for uplink in found.uplinks {
+        let planned = outline(snapshot, config, &foreign, uplink, &mut plan.new_table_names);
+        plan.uplinks.push(planned);
+    }
+    plan.conflicts = conflict::in_tables(snapshot, &mut plan.uplinks);
+    plan.rules = rule_block(config, &plan.uplinks);
+    // A rule of somebody else's at one of our priorities: nobody could say which is asked first.
+    let taken = conflict::in_priorities(snapshot, &plan.rules, &mut plan.uplinks);
+    if !taken.is_empty() {
+        plan.conflicts.extend(taken);
+        plan.rules = rule_block(config, &plan.uplinks);
+    }
+    for planned in &plan.uplinks {
+        let Some(table) = planned.table else { continue };
+        let on_down = config.on_down(&planned.uplink.name);
+        for side in planned.sides() {
+            plan.routes.extend(mirror::table(snapshot, &planned.uplink, side, table, on_down));
+        }
+    }
+    keep_frozen(snapshot, &mut plan);
+    plan.groups = groups(snapshot, config, &plan.uplinks);
+    plan.notes = notes(snapshot, config, &plan.uplinks);
+    plan
+}
+
+/// The plan of a host that multihome has left: nothing of ours, and every link that we put in
+/// our group back in the default group.
+#[must_use]
+pub fn nothing(snapshot: &Snapshot, config: &Config) -> Plan {
+    Plan { groups: groups(snapshot, config, &[]), ..Plan::default() }
+}
+
+/// Addresses and networks that are somebody's, by the link that has them.
+struct ForeignSources {
+    hosts: Vec<(u32, Prefix)>,
+    networks: Vec<(u32, Prefix)>,
+}
+
+impl ForeignSources {
+    fn of(snapshot: &Snapshot) -> ForeignSources {
+        let mut hosts = Vec::new();
+        let mut networks = Vec::new();
+        for address in snapshot.addresses() {
+            hosts.push((address.link, Prefix::host(address.local)));
+            if address.prefix_len < address.family().bits() {
+                networks.push((address.link, address.network()));
+            }
+        }
+        networks.dedup();
+        ForeignSources { hosts, networks }
+    }
+
+    /// What belongs to other links than `link`.
+    fn but(&self, link: u32, family: Family) -> impl Iterator<Item = Prefix> {
+        self.hosts
+            .iter()
+            .chain(&self.networks)
+            .filter(move |(of, p)| *of != link && p.family() == family)
+            .map(|(_, p)| *p)
+    }
+}
+
+fn outline(
+    snapshot: &Snapshot,
+    config: &Config,
+    foreign: &ForeignSources,
+    uplink: Uplink,
+    new_names: &mut BTreeMap<u32, String>,
+) -> Planned {
+    let number = config.number(uplink.link);
+    if uplink.primary {
+        let (table, prefixes, frozen) = (None, Vec::new(), BTreeSet::new());
+        return Planned { uplink, number, table, prefixes, frozen };
+    }
+    let table = match config.interface(&uplink.name).and_then(|i| i.table.as_ref()) {
+        None => number,
+        Some(setting) => match &setting.value {
+            Table::Number(table) => *table,
+            Table::Name(name) => {
+                let known = snapshot.table_names.iter().find(|(_, n)| *n == name);
+                known.map_or_else(
+                    || {
+                        new_names.insert(number, name.clone());
+                        number
+                    },
+                    |(table, _)| *table,
+                )
+            }
+        },
+    };
+    let prefixes =
+        uplink.sides.iter().flat_map(|side| prefixes(uplink.link, side, foreign)).collect();
+    Planned { uplink, number, table: Some(table), prefixes, frozen: BTreeSet::new() }
+}
+
+/// The prefixes that the rules of one side are for.
+fn prefixes(link: u32, side: &Side, foreign: &ForeignSources) -> Vec<Prefix> {
+    let others: Vec<Prefix> = foreign.but(link, side.family).collect();
+    let own: BTreeSet<Prefix> = side
+        .addresses
+        .iter()
+        .map(|a| {
+            let network = a.network();
+            // IPv6: the on-link network, so that temporary addresses need no rule of their own,
+            // unless somebody else lives in it too.
+            let whole = side.family == Family::V6
+                && network.contains(a.local)
+                && !others.iter().any(|o| o.overlaps(&network));
+            if whole { network } else { Prefix::host(a.local) }
+        })
+        .collect();
+    cover::cover(side.family, own.into_iter().collect(), others)
+}
+
+fn rule_block(config: &Config, uplinks: &[Planned]) -> Vec<Rule> {
+    let mut all = Vec::new();
+    for family in Family::BOTH {
+        let members: Vec<Member> = uplinks
+            .iter()
+            .filter_map(|p| {
+                let table = p.table?;
+                p.side(family)?;
+                Some(Member {
+                    number: p.number,
+                    table,
+                    name: p.uplink.name.clone(),
+                    prefixes: p.prefixes.iter().filter(|x| x.family() == family).copied().collect(),
+                })
+            })
+            .collect();
+        if !members.is_empty() {
+            all.extend(rules::block(family, config, &members));
+        }
+    }
+    all
+}
+
+/// Takes over into the plan what is already there for sides that are frozen, so that nothing of
+/// it is removed.
+fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
+    let frozen: BTreeSet<(Family, u32)> = plan
+        .uplinks
+        .iter()
+        .filter_map(|p| Some((p, p.table?)))
+        .flat_map(|(p, table)| p.frozen.iter().map(move |f| (*f, table)))
+        .collect();
+    if frozen.is_empty() {
+        return;
+    }
+    let is_frozen = |rule: &Rule| rule.table().is_some_and(|t| frozen.contains(&(rule.family, t)));
+    let sources: BTreeSet<Prefix> =
+        snapshot.rules().filter(|r| r.is_ours() && is_frozen(r)).filter_map(|r| r.from).collect();
+    for rule in snapshot.rules().filter(|r| r.is_ours()) {
+        let kept = is_frozen(rule)
+            || rule.from.is_some_and(|p| sources.contains(&p))
+            // The skeleton of a tree serves all of its family.
+            || !matches!(rule.action, Action::Lookup(_))
+                && frozen.iter().any(|(family, _)| *family == rule.family);
+        if kept && !plan.rules.contains(rule) {
+            plan.rules.push(rule.clone());
+        }
+    }
+    plan.rules.sort_by_key(|r| (r.family, r.priority));
+    for (family, table) in frozen {
+        plan.routes.extend(
+            snapshot.routes_in(table).filter(|r| r.is_ours() && r.family() == family).cloned(),
+        );
+    }
+}
+
+/// The links whose group must change.
+fn groups(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) -> BTreeMap<u32, u32> {
+    let mut groups = BTreeMap::new();
+    if !config.owns_group() {
+        return groups;
+    }
+    let group = config.group();
+    for link in snapshot.links() {
+        let is_uplink = uplinks.iter().any(|p| p.uplink.link == link.index);
+        match (is_uplink, link.group) {
+            (true, 0) => groups.insert(link.index, group),
+            (false, g) if g == group => groups.insert(link.index, 0),
+            _ => None,
+        };
+    }
+    groups
+}
+
+fn notes(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let wanted = config.group();
+    for planned in uplinks {
+        let name = &planned.uplink.name;
+        let group = snapshot.link(planned.uplink.link).map_or(0, |l| l.group);
+        if group != wanted && (group != 0 || !config.owns_group()) {
+            notes.push(Note::KeepsGroup { name: name.clone(), group, wanted });
+        }
+        for side in planned.uplink.sides.iter().filter(|s| s.ways.is_empty()) {
+            notes.push(Note::NoGateway { name: name.clone(), family: side.family });
+        }
+    }
+    if let Some(primary) = &config.primary.value
+        && !uplinks.iter().any(|p| p.uplink.primary)
+    {
+        notes.push(Note::PrimaryAbsent { primary: primary.to_string() });
+    }
+    for name in config.interfaces.keys().filter(|n| snapshot.link_named(n).is_none()) {
+        notes.push(Note::InterfaceAbsent { name: name.clone() });
+    }
+    notes
+}
+
+// ===== impl Plan and Planned =====
+
+impl Plan {
+    /// Whether a rule is one that belongs to this uplink alone.
+    #[must_use]
+    pub fn is_of(planned: &Planned, rule: &Rule) -> bool {
+        match rule.action {
+            Action::Lookup(table) if Some(table) == planned.table => true,
+            _ => rule.from.is_some_and(|p| planned.prefixes.contains(&p)),
+        }
+    }
+}
+
+impl Planned {
+    /// The sides for which something is made.
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        self.uplink.sides.iter().filter(|s| !self.frozen.contains(&s.family))
+    }
+
+    /// The side of one family, if something is made for it.
+    fn side(&self, family: Family) -> Option<&Side> {
+        self.sides().find(|s| s.family == family)
+    }
+
+    /// What becomes of its traffic when there is no way out.
+    #[must_use]
+    pub fn on_down(&self, config: &Config) -> OnDown {
+        config.on_down(&self.uplink.name)
+    }
+}
