@@ -1,1 +1,32 @@
-//! placeholder
+//! The only place in multihome that sees netlink bytes and sysctl files.
+//!
+//! [`observe`] dumps what the kernel holds into a [`multihome_core::Snapshot`],
+//! [`watch`] turns its announcements into events, and [`apply`] sends requests. Below
+//! them are one module for each kind of object (decode and encode), and at the bottom
+//! [`wire`] (bytes) and [`socket`] (requests and answers).
+//!
+//! Whatever cannot be decoded is said, never skipped: a snapshot from which something
+//! is missing is marked incomplete, and nothing is removed on the strength of it.
+
+pub mod address;
+pub mod apply;
+pub mod change;
+pub mod error;
+pub mod link;
+pub mod nexthop;
+#[cfg(test)]
+mod noise;
+pub mod observe;
+pub mod route;
+pub mod rule;
+pub mod socket;
+pub mod sysctl;
+pub mod uapi;
+pub mod watch;
+pub mod wire;
+
+pub use error::Error;
+pub use observe::Kernel;
+pub use socket::Socket;
+pub use watch::{Drained, Noted, Watch};
+pub use wire::Message;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use glob::Pattern;
+pub use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;

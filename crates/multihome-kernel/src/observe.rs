@@ -1,0 +1,252 @@
+//! Observing: dumps of what the kernel holds, as a [`Snapshot`].
+//!
+//! Five dumps make a snapshot: links, addresses, nexthop objects, rules and routes,
+//! each for both families at once (`rtnl_dump_all`). The kernel marks a dump during
+//! which its objects changed (`NLM_F_DUMP_INTR`); such a dump is repeated, and a
+//! snapshot that never came out whole says so in [`Snapshot::incomplete`]. So does one
+//! from which a message could not be decoded.
+//!
+//! [`Kernel::refresh`] looks again at what an event made doubtful, with the kernel's own
+//! filters (strict checking, since 4.20). What comes back is filtered once more here,
+//! because older kernels send everything.
+
+use multihome_core::model::snapshot::Stale;
+use multihome_core::model::{Nexthop, Route};
+use multihome_core::{Family, Snapshot};
+
+use crate::error::Error;
+use crate::socket::Socket;
+use crate::uapi::{RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEXTHOP, RTM_NEWROUTE, RTM_NEWRULE};
+use crate::wire::{Malformed, Message};
+use crate::{address, link, nexthop, route, rule};
+
+/// The kernel of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Kernel {
+    pub(crate) socket: Socket,
+}
+
+/// How often a dump is repeated before the snapshot is called incomplete.
+const ATTEMPTS: usize = 5;
+/// From how many links on it is cheaper to dump all IPv4 routes once: the kernel walks all of
+/// its tables for each link.
+const LINKS_ONE_BY_ONE: usize = 4;
+
+// ===== impl Kernel =====
+
+impl Kernel {
+    /// Opens the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn open() -> Result<Kernel, Error> {
+        Ok(Kernel { socket: Socket::open()? })
+    }
+
+    /// All links, addresses, nexthop objects, rules and routes of both families.
+    ///
+    /// Names of tables are files' business and stay empty.
+    ///
+    /// # Errors
+    /// When the kernel refuses a dump. What could not be read in full is no error: see
+    /// [`Snapshot::incomplete`].
+    pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        let mut snapshot = Snapshot::default();
+        let mut incomplete = Vec::new();
+        let links =
+            self.collect("links", &mut link::get(0), &mut incomplete, |kind, payload| {
+                if kind == RTM_NEWLINK { link::decode(payload) } else { Ok(None) }
+            })?;
+        links.into_iter().for_each(|l| snapshot.insert_link(l));
+        let addresses =
+            self.collect("addresses", &mut address::get(), &mut incomplete, |kind, payload| {
+                if kind == RTM_NEWADDR { address::decode(payload) } else { Ok(None) }
+            })?;
+        addresses.into_iter().for_each(|a| snapshot.insert_address(a));
+        let nexthops = self.nexthops(&mut incomplete)?;
+        nexthops.into_iter().for_each(|n| snapshot.insert_nexthop(n));
+        let rules = self.collect("rules", &mut rule::get(), &mut incomplete, |kind, payload| {
+            if kind == RTM_NEWRULE { rule::decode(payload) } else { Ok(None) }
+        })?;
+        rules.into_iter().for_each(|r| snapshot.insert_rule(r));
+        let routes = self.routes(&mut route::get(), &mut incomplete)?;
+        snapshot.incomplete = incomplete;
+        insert_routes(&mut snapshot, routes);
+        Ok(snapshot)
+    }
+
+    /// Looks again at what an event made stale, and puts it in place of what was there.
+    ///
+    /// When a dump fails, what it would have replaced stays as it was. What cannot be read in
+    /// full goes to [`Snapshot::incomplete`], and only a new snapshot takes it out again.
+    ///
+    /// # Errors
+    /// When the kernel refuses a dump.
+    pub fn refresh(&mut self, snapshot: &mut Snapshot, stale: &Stale) -> Result<(), Error> {
+        let mut incomplete = Vec::new();
+        let result = self.refresh_into(snapshot, stale, &mut incomplete);
+        snapshot.incomplete.append(&mut incomplete);
+        result
+    }
+
+    fn refresh_into(
+        &mut self,
+        snapshot: &mut Snapshot,
+        stale: &Stale,
+        incomplete: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        // First, since routes may be resolved by them.
+        if stale.nexthops {
+            let nexthops = self.nexthops(incomplete)?;
+            snapshot.clear_nexthops();
+            nexthops.into_iter().for_each(|n| snapshot.insert_nexthop(n));
+        }
+        let mut families = stale.families.clone();
+        if stale.links.len() > LINKS_ONE_BY_ONE {
+            families.insert(Family::V4);
+        }
+        for &family in &families {
+            let request = &mut route::get_some(family, None, None);
+            let routes = self.routes(request, incomplete)?;
+            replace_routes(snapshot, routes, |r| r.family() == family);
+        }
+        for &(family, table) in stale.tables.iter().filter(|(f, _)| !families.contains(f)) {
+            let request = &mut route::get_some(family, Some(table), None);
+            // ENOENT: the table is gone, or never was.
+            let routes = self.routes(request, incomplete).or_else(nothing_if_absent)?;
+            replace_routes(snapshot, routes, |r| r.family() == family && r.table == table);
+        }
+        if families.contains(&Family::V4) {
+            return Ok(());
+        }
+        for &index in &stale.links {
+            let request = &mut route::get_some(Family::V4, None, Some(index));
+            // ENODEV: the link is gone, and its routes with it.
+            let routes = self.routes(request, incomplete).or_else(nothing_if_absent)?;
+            replace_routes(snapshot, routes, |r| {
+                r.family() == Family::V4 && r.hops.iter().any(|h| h.link == index)
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks again at one link; one that is gone is taken out with its addresses.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason, or its answer cannot be read.
+    pub fn refresh_link(&mut self, snapshot: &mut Snapshot, index: u32) -> Result<(), Error> {
+        let mut found = Ok(None);
+        let outcome = self.socket.query(&mut link::get(index), &mut |kind, payload| {
+            if kind == RTM_NEWLINK {
+                found = link::decode(payload);
+            }
+        });
+        match outcome {
+            Ok(()) => {
+                if let Some(link) = found? {
+                    snapshot.insert_link(link);
+                }
+                Ok(())
+            }
+            Err(e) if e.is_absent() => {
+                snapshot.remove_link(index);
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn nexthops(&mut self, incomplete: &mut Vec<String>) -> Result<Vec<Nexthop>, Error> {
+        self.collect("nexthop objects", &mut nexthop::get(), incomplete, |kind, payload| {
+            if kind == RTM_NEWNEXTHOP { nexthop::decode(payload).map(Some) } else { Ok(None) }
+        })
+        // Kernels before 5.3 do not know them.
+        .or_else(|e| if e.is_unsupported() { Ok(Vec::new()) } else { Err(e) })
+    }
+
+    fn routes(
+        &mut self,
+        request: &mut Message,
+        incomplete: &mut Vec<String>,
+    ) -> Result<Vec<Route>, Error> {
+        self.collect("routes", request, incomplete, |kind, payload| {
+            if kind == RTM_NEWROUTE { route::decode(payload) } else { Ok(None) }
+        })
+    }
+
+    /// One dump, repeated while it is interrupted.
+    fn collect<T>(
+        &mut self,
+        what: &str,
+        request: &mut Message,
+        incomplete: &mut Vec<String>,
+        decode: impl Fn(u16, &[u8]) -> Result<Option<T>, Malformed>,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        let mut undecodable = Vec::new();
+        let mut trouble = String::new();
+        for _ in 0..ATTEMPTS {
+            found.clear();
+            undecodable.clear();
+            let outcome =
+                self.socket.dump(request, &mut |kind, payload| match decode(kind, payload) {
+                    Ok(Some(object)) => found.push(object),
+                    Ok(None) => {}
+                    Err(e) => undecodable.push(e.0),
+                });
+            trouble = match outcome {
+                Ok(dump) if !dump.interrupted => {
+                    incomplete.append(&mut undecodable);
+                    return Ok(found);
+                }
+                Ok(_) => "they changed while they were read".into(),
+                // The buffer has been enlarged, or the queue emptied.
+                Err(e) if e.is_unknown() => e.to_string(),
+                Err(e) => return Err(e),
+            };
+            log::debug!("dump of {what}: {trouble}; once more");
+        }
+        incomplete.append(&mut undecodable);
+        incomplete.push(format!("{what} could not be read whole in {ATTEMPTS} tries: {trouble}"));
+        Ok(found)
+    }
+}
+
+// ===== helpers =====
+
+fn replace_routes(
+    snapshot: &mut Snapshot,
+    mut routes: Vec<Route>,
+    mut concerned: impl FnMut(&Route) -> bool,
+) {
+    for route in &mut routes {
+        resolve(snapshot, route);
+    }
+    snapshot.remove_routes(&mut concerned);
+    // A kernel without strict checking sends everything.
+    routes.into_iter().filter(|r| concerned(r)).for_each(|r| snapshot.insert_route(r));
+}
+
+fn insert_routes(snapshot: &mut Snapshot, routes: Vec<Route>) {
+    for mut route in routes {
+        resolve(snapshot, &mut route);
+        snapshot.insert_route(route);
+    }
+}
+
+/// Hops of a route with `nhid`, where the kernel does not send them.
+fn resolve(snapshot: &mut Snapshot, route: &mut Route) {
+    if !route::resolve(route, |id| snapshot.nexthop(id)) {
+        // Deleted between the two dumps, or the nexthop objects are stale themselves.
+        snapshot.incomplete.push(format!(
+            "the route to {} of table {} uses nexthop object {}, which is not known",
+            route.dst,
+            route.table,
+            route.nhid.unwrap_or(0)
+        ));
+    }
+}
+
+fn nothing_if_absent(e: Error) -> Result<Vec<Route>, Error> {
+    if e.is_absent() { Ok(Vec::new()) } else { Err(e) }
+}

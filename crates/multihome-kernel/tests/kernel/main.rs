@@ -1,0 +1,74 @@
+//! Our netlink code against a real kernel, with `ip` as the judge: never our own code alone.
+//!
+//! Each test runs in a process and a network namespace of its own. A machine that cannot give
+//! one makes the tests fail, not pass.
+
+mod apply;
+mod netns;
+mod observe;
+mod oracle;
+mod watch;
+
+use std::process::{Command, ExitCode};
+
+type Test = (&'static str, fn());
+
+const TESTS: &[Test] = &[
+    ("links_are_read", observe::links_are_read),
+    ("addresses_are_read", observe::addresses_are_read),
+    ("rules_are_read", observe::rules_are_read),
+    ("routes_are_read", observe::routes_are_read),
+    ("routes_by_nexthop_objects_are_read", observe::routes_by_nexthop_objects_are_read),
+    ("what_is_stale_is_read_again", observe::what_is_stale_is_read_again),
+    ("large_dumps_are_whole", observe::large_dumps_are_whole),
+    ("sysctls_are_read_and_written", observe::sysctls_are_read_and_written),
+    ("routes_are_made_and_unmade", apply::routes_are_made_and_unmade),
+    ("rules_are_made_and_unmade", apply::rules_are_made_and_unmade),
+    ("replacing_leaves_one_route", apply::replacing_leaves_one_route),
+    ("deleting_takes_what_was_named", apply::deleting_takes_what_was_named),
+    ("links_change_their_group", apply::links_change_their_group),
+    ("addresses_and_nexthops_are_made", apply::addresses_and_nexthops_are_made),
+    ("errors_belong_to_their_request", apply::errors_belong_to_their_request),
+    ("changes_are_carried_out", apply::changes_are_carried_out),
+    ("events_lead_to_what_a_dump_shows", watch::events_lead_to_what_a_dump_shows),
+    ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),
+    ("an_overrun_is_told_and_survived", watch::an_overrun_is_told_and_survived),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, name] = arguments.as_slice()
+        && flag == "--in-namespace"
+    {
+        let (_, test) = TESTS.iter().find(|(n, _)| n == name).expect("a test of that name");
+        netns::enter();
+        test();
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let chosen: Vec<&Test> = TESTS
+        .iter()
+        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|f| name.contains(*f)))
+        .collect();
+    if arguments.iter().any(|a| a == "--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    for (name, _) in &chosen {
+        let output = Command::new("/proc/self/exe")
+            .args(["--in-namespace", name])
+            .output()
+            .expect("this program once more");
+        if output.status.success() {
+            println!("test {name} ... ok");
+        } else {
+            failed += 1;
+            println!("test {name} ... FAILED ({})", output.status);
+            print!("{}", String::from_utf8_lossy(&output.stdout));
+            print!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    println!("\n{} passed, {failed} failed", chosen.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

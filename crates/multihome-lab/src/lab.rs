@@ -1,0 +1,515 @@
+//! A host with two cards, its network, and its clients: built from a [`Layout`], and changed
+//! by the verbs of a host's life.
+//!
+//! The host is configured as a DHCP client and the kernel's handling of router advertisements
+//! leave it: addresses, connected routes, defaults and static routes in main, and nothing of
+//! multihome's.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use multihome_core::model::Route;
+use multihome_core::model::names::TABLE_MAIN;
+use multihome_core::{Family, Prefix};
+
+use crate::fabric::{Port, via_gateway};
+use crate::links::{End, Ifaddr, Mac};
+use crate::netns::Netns;
+use crate::topology::{self, Card, Layout, Topology};
+use crate::traffic::{Ask, Proto, ask_all};
+use crate::{Answerer, Cell, Error, Fabric, Matrix};
+
+/// The laboratory. Dropping it takes everything down.
+#[derive(Debug)]
+pub struct Lab {
+    // First, so that its thread ends while the host's namespace is there.
+    answerer: Answerer,
+    topology: Topology,
+    cards: Vec<Card>,
+    clients: Vec<Client>,
+    host: Arc<Netns>,
+    fabric: Fabric,
+}
+
+/// A machine that asks.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its name.
+    pub name: String,
+    /// Where it is, in a few words.
+    pub about: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its namespace.
+    pub netns: Arc<Netns>,
+}
+
+/// The card of a client or a container.
+const CLIENT_LINK: &str = "eth0";
+/// The router's Ethernet address on the clients' ports.
+const CLIENT_ROUTER: Mac = Mac([0x02, 0x8f, 0x53, 0x6f, 0x00, 0x01]);
+/// `RTPROT_BOOT`: what `dhclient-script` leaves, which calls `ip route add` without a protocol.
+const PROTOCOL_BOOT: u8 = 3;
+/// Seconds for which routers advertise themselves; RFC 4861 allows 9000.
+const ROUTER_LIFETIME: u16 = 9000;
+/// How long a router may take to be heard.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A host or client takes what its router advertises, and makes no addresses from it.
+const LISTENS: &[(&str, &str)] = &[
+    ("ipv6/conf/all/accept_ra", "1"),
+    ("ipv6/conf/default/accept_ra", "1"),
+    ("ipv6/conf/default/accept_ra_defrtr", "1"),
+    ("ipv6/conf/default/accept_ra_pinfo", "1"),
+    ("ipv6/conf/default/autoconf", "0"),
+];
+
+// ===== impl Lab: building and looking =====
+
+impl Lab {
+    /// Builds a topology; [`crate::enter`] must have been called.
+    ///
+    /// # Errors
+    /// The step that the kernel refused, with its object and namespace.
+    pub fn build(topology: Topology) -> Result<Lab, Error> {
+        let Layout { cards, clients, container } = topology.layout();
+        // Namespaces take the kernel longest, so they are made at the same time.
+        let (fabric, host, netns) = thread::scope(|scope| {
+            let fabric = scope.spawn(Fabric::new);
+            let host = scope.spawn(|| {
+                let netns = Netns::new("host", LISTENS)?;
+                if container.is_some() {
+                    netns.sysctl("ipv4/ip_forward", "1")?;
+                }
+                Ok::<_, Error>(netns)
+            });
+            let of = |c: &topology::Client| Netns::new(&c.name, LISTENS).map(Arc::new);
+            let threads: Vec<_> = clients.iter().map(|c| scope.spawn(move || of(c))).collect();
+            let netns: Result<Vec<_>, Error> = threads.into_iter().map(join).collect();
+            Ok::<_, Error>((join(fabric)?, Arc::new(join(host)?), netns?))
+        })?;
+        let answerer = Answerer::start(&host, [])?;
+        let mut lab = Lab { answerer, topology, cards, clients: Vec::new(), host, fabric };
+        // All cards first, in their order: that gives them the indexes 2 and 3.
+        for card in lab.cards.clone() {
+            lab.attach(&card)?;
+        }
+        for card in &lab.cards {
+            lab.configure(card)?;
+        }
+        for (client, netns) in clients.into_iter().zip(netns) {
+            lab.add_client(client, netns)?;
+        }
+        lab.meet_routers()?;
+        if let Some(container) = container {
+            lab.add_container(container)?;
+        }
+        for card in &lab.cards {
+            card.addresses.iter().try_for_each(|a| lab.answerer.listen(a.address))?;
+        }
+        Ok(lab)
+    }
+
+    /// Which topology this is.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// The host's namespace.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Netns> {
+        &self.host
+    }
+
+    /// The router.
+    #[must_use]
+    pub fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// The router, to change what belongs to its ports, which bear the names of the host's cards
+    /// and of the clients.
+    pub fn fabric_mut(&mut self) -> &mut Fabric {
+        &mut self.fabric
+    }
+
+    /// The host's cards, also those that are pulled.
+    #[must_use]
+    pub fn cards(&self) -> &[Card] {
+        &self.cards
+    }
+
+    /// The card of a name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn card(&self, name: &str) -> Result<&Card, Error> {
+        self.cards
+            .iter()
+            .find(|c| c.name == name)
+            .ok_or_else(|| unknown("card", name, self.cards.iter().map(|c| c.name.as_str())))
+    }
+
+    /// The clients; a container is the last.
+    #[must_use]
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// The client of a name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn client(&self, name: &str) -> Result<&Client, Error> {
+        self.clients
+            .iter()
+            .find(|c| c.name == name)
+            .ok_or_else(|| unknown("client", name, self.clients.iter().map(|c| c.name.as_str())))
+    }
+
+    /// The host's addresses on its cards, in order.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.cards.iter().flat_map(|c| &c.addresses).map(|a| a.address).collect()
+    }
+
+    /// The host's answerer.
+    #[must_use]
+    pub fn answerer(&self) -> &Answerer {
+        &self.answerer
+    }
+
+    /// Asks every address from every client by both protocols, all at once.
+    ///
+    /// # Errors
+    /// When a namespace cannot be entered; a question without an answer is a cell.
+    pub fn matrix(&self, timeout: Duration) -> Result<Matrix, Error> {
+        let mut cells = Vec::new();
+        let mut questions = Vec::new();
+        for client in &self.clients {
+            for address in self.addresses() {
+                for proto in Proto::BOTH {
+                    questions.push((client.netns.as_ref(), Ask::new(proto, address, timeout)));
+                    cells.push((client.name.clone(), address, proto));
+                }
+            }
+        }
+        let cells = cells.into_iter().zip(ask_all(&questions)?);
+        let cell = |((client, address, proto), answer)| Cell { client, address, proto, answer };
+        Ok(Matrix { cells: cells.map(cell).collect() })
+    }
+}
+
+// ===== impl Lab: what happens to a host =====
+
+impl Lab {
+    /// Detaches a card: it is gone, with all that the kernel ties to it.
+    ///
+    /// # Errors
+    /// When there is no such card, or it is pulled already.
+    pub fn pull_card(&mut self, name: &str) -> Result<(), Error> {
+        self.card(name)?;
+        self.fabric.unplug(name).map(drop)
+    }
+
+    /// Attaches a card that was pulled: the same Ethernet address and name, a new index, and the
+    /// same lease.
+    ///
+    /// # Errors
+    /// When there is no such card, or it is plugged in.
+    pub fn plug_card(&mut self, name: &str) -> Result<(), Error> {
+        let card = self.card(name)?.clone();
+        self.attach(&card)?;
+        self.configure(&card)?;
+        self.meet_routers()
+    }
+
+    /// What a DHCP client and the router's advertisement do when a lease is renewed: whatever is
+    /// missing is there again.
+    ///
+    /// # Errors
+    /// When there is no such card, or it is pulled.
+    pub fn renew(&self, name: &str) -> Result<(), Error> {
+        self.configure(self.card(name)?)?;
+        self.meet_routers()
+    }
+
+    /// Takes a card down (`ip link set NAME down`). The kernel forgets its routes and its global
+    /// IPv6 addresses.
+    ///
+    /// # Errors
+    /// When there is no such card, or it is pulled.
+    pub fn link_down(&self, name: &str) -> Result<(), Error> {
+        self.host.set_down(&self.card(name)?.name)
+    }
+
+    /// Takes a card up, and nothing else: what the kernel forgot comes with [`Lab::renew`].
+    ///
+    /// # Errors
+    /// When there is no such card, or it is pulled.
+    pub fn link_up(&self, name: &str) -> Result<(), Error> {
+        self.host.set_up(&self.card(name)?.name)
+    }
+
+    /// Pulls the cable out of a card, or puts it back: the carrier goes, which the kernel may
+    /// take a second to say (`linkwatch`), or comes.
+    ///
+    /// # Errors
+    /// When there is no such card, or it is pulled.
+    pub fn set_carrier(&self, name: &str, carrier: bool) -> Result<(), Error> {
+        self.card(name)?;
+        self.fabric.set_port(name, carrier)
+    }
+
+    /// Adds an address to a card: the network gives it to the port, the host takes it, and it is
+    /// answered on.
+    ///
+    /// # Errors
+    /// When there is no such card, or the address is someone's.
+    pub fn add_address(&mut self, name: &str, address: Ifaddr) -> Result<(), Error> {
+        let card = self.card(name)?.name.clone();
+        self.fabric.allow(&card, Prefix::host(address.address))?;
+        self.host.add_address(&card, &address)?;
+        self.answerer.listen(address.address)?;
+        self.cards.iter_mut().filter(|c| c.name == card).for_each(|c| c.addresses.push(address));
+        Ok(())
+    }
+
+    /// Takes an address from a card and from its port.
+    ///
+    /// # Errors
+    /// When there is no such card, or it has no such address.
+    pub fn del_address(&mut self, name: &str, address: IpAddr) -> Result<(), Error> {
+        let card = self.card(name)?;
+        let known = card.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let found = card.addresses.iter().find(|a| a.address == address).copied();
+        let Some(found) = found else {
+            let name = address.to_string();
+            return Err(unknown("address", &name, known.iter().map(String::as_str)));
+        };
+        self.host.del_address(name, &found)?;
+        self.fabric.revoke(name, Prefix::host(address))?;
+        for card in self.cards.iter_mut().filter(|c| c.name == name) {
+            card.addresses.retain(|a| a.address != address);
+        }
+        Ok(())
+    }
+
+    /// Gives the router other addresses at a card. The old ones, and the router's old Ethernet
+    /// address, are dead at once; the host is told as a new lease and advertisement tell it.
+    ///
+    /// # Errors
+    /// When there is no such card, or it is pulled.
+    pub fn change_gateway(
+        &mut self,
+        name: &str,
+        gateway4: Option<Ipv4Addr>,
+        gateway6: Option<Ipv6Addr>,
+    ) -> Result<(), Error> {
+        let old = self.card(name)?.clone();
+        let mut new = old.clone();
+        new.gateway4 = gateway4.unwrap_or(old.gateway4);
+        new.gateway6 = gateway6.unwrap_or(old.gateway6);
+        new.router.0[5] = old.router.0[5].wrapping_add(0x10);
+        if gateway6.is_some() {
+            self.fabric.advertise(name, 0)?; // the old router's last word
+        }
+        for route in self.gateway_routes(&old)? {
+            // Its advertisement said enough of IPv6 defaults; static routes are the lease's.
+            self.host.del_route(&route)?;
+        }
+        self.fabric.change_gateway(name, gateway4, gateway6, new.router)?;
+        // What the host knew about Ethernet addresses on that link is wrong now. It need not have
+        // known any, so a refusal is no failure.
+        let of_ports = self.clients.iter().flat_map(|c| c.addresses.iter().copied());
+        let gateways = Family::BOTH.map(|f| new.gateway(f));
+        for address in of_ports.chain(self.addresses()).chain(gateways) {
+            let _ = self.host.del_neighbour(name, address);
+        }
+        self.cards.iter_mut().filter(|c| c.name == name).for_each(|c| *c = new.clone());
+        self.configure(&new)?;
+        self.meet_routers()
+    }
+
+    /// Takes a card's gateways away while the link stays up: the lease's default and static
+    /// routes go, and the router says that it is none any more. [`Lab::renew`] brings them back.
+    ///
+    /// # Errors
+    /// When there is no such card, or it is pulled.
+    pub fn withdraw_gateway(&self, name: &str) -> Result<(), Error> {
+        let card = self.card(name)?;
+        self.fabric.advertise(name, 0)?;
+        self.gateway_routes(card)?.iter().try_for_each(|r| self.host.del_route(r))?;
+        self.wait(&self.host, &format!("the end of the IPv6 default by {name}"), || {
+            Ok(!has_default6(&self.host, name)?)
+        })
+    }
+}
+
+// ===== impl Lab: the steps =====
+
+impl Lab {
+    fn attach(&mut self, card: &Card) -> Result<(), Error> {
+        let port = Port {
+            name: card.name.clone(),
+            mac: card.router,
+            gateway4: card.gateway4,
+            gateway6: card.gateway6,
+            subnets: card.subnets.clone(),
+            owns: card.addresses.iter().map(|a| Prefix::host(a.address)).collect(),
+        };
+        let end = End { netns: &self.host, name: &card.name, mac: Some(card.mac) };
+        self.fabric.plug(port, end)
+    }
+
+    /// What the lease of a card says, but for what is there already.
+    fn configure(&self, card: &Card) -> Result<(), Error> {
+        let missing = |result: Result<(), Error>| match result {
+            Err(e) if e.is_exists() => Ok(()),
+            other => other,
+        };
+        self.host.set_up(&card.name)?;
+        for address in &card.addresses {
+            missing(self.host.add_address(&card.name, address))?;
+        }
+        for route in self.gateway_routes(card)? {
+            missing(self.host.add_route(&route))?;
+        }
+        Ok(())
+    }
+
+    /// The routes of a lease: the IPv4 default and the static ones.
+    fn gateway_routes(&self, card: &Card) -> Result<Vec<Route>, Error> {
+        let index = self.host.index(&card.name)?;
+        let mut routes = Vec::new();
+        if let Some(metric) = card.default4 {
+            let dst = Family::V4.all();
+            let route = via_gateway(TABLE_MAIN, dst, index, card.gateway4.into());
+            routes.push(Route { metric, protocol: PROTOCOL_BOOT, ..route });
+        }
+        for dst in &card.statics {
+            routes.push(via_gateway(TABLE_MAIN, *dst, index, card.gateway(dst.family())));
+        }
+        Ok(routes)
+    }
+
+    fn add_client(&mut self, client: topology::Client, netns: Arc<Netns>) -> Result<(), Error> {
+        let port = Port {
+            name: client.name.clone(),
+            mac: CLIENT_ROUTER,
+            gateway4: client.gateway4,
+            gateway6: CLIENT_ROUTER.link_local(),
+            subnets: client.addresses.iter().map(Ifaddr::network).collect(),
+            owns: client.addresses.iter().map(|a| Prefix::host(a.address)).collect(),
+        };
+        self.fabric.plug(port, End { netns: &netns, name: CLIENT_LINK, mac: None })?;
+        netns.set_up(CLIENT_LINK)?;
+        for address in &client.addresses {
+            netns.add_address(CLIENT_LINK, address)?;
+        }
+        let (dst, index) = (Family::V4.all(), netns.index(CLIENT_LINK)?);
+        netns.add_route(&via_gateway(TABLE_MAIN, dst, index, client.gateway4.into()))?;
+        let addresses = client.addresses.iter().map(|a| a.address).collect();
+        let topology::Client { name, about, .. } = client;
+        self.clients.push(Client { name, about, addresses, netns });
+        Ok(())
+    }
+
+    fn add_container(&mut self, container: topology::Container) -> Result<(), Error> {
+        let netns = Netns::new(&container.name, &[])?;
+        let (host, bridge) = (&self.host, container.bridge.as_str());
+        host.bridge(bridge)?;
+        let near = End { netns: host, name: "veth0", mac: None };
+        Netns::veth(near, End { netns: &netns, name: CLIENT_LINK, mac: None })?;
+        host.set_master("veth0", Some(bridge))?;
+        netns.set_up(CLIENT_LINK)?;
+        host.set_up("veth0")?;
+        host.set_up(bridge)?;
+        for address in &container.gateways {
+            host.add_address(bridge, address)?;
+        }
+        for address in &container.addresses {
+            netns.add_address(CLIENT_LINK, address)?;
+        }
+        let index = netns.index(CLIENT_LINK)?;
+        for gateway in &container.gateways {
+            let dst = Family::of(gateway.address).all();
+            netns.add_route(&via_gateway(TABLE_MAIN, dst, index, gateway.address))?;
+        }
+        self.clients.push(Client {
+            name: container.name,
+            about: format!("behind {bridge} on the host"),
+            addresses: container.addresses.iter().map(|a| a.address).collect(),
+            netns: Arc::new(netns),
+        });
+        Ok(())
+    }
+
+    /// Lets every router be heard: a link that has just come up takes a moment (`linkwatch`)
+    /// before the kernel lets packets through, so it is told again until it has heard.
+    fn meet_routers(&self) -> Result<(), Error> {
+        let cards = self.cards.iter().filter(|c| self.fabric.has_port(&c.name));
+        let cards = cards.map(|c| (&self.host, c.name.as_str(), c.name.as_str(), c.default6));
+        let clients = self.clients.iter().filter(|c| self.fabric.has_port(&c.name));
+        let clients = clients.map(|c| (&c.netns, CLIENT_LINK, c.name.as_str(), true));
+        for (netns, link, port, default) in cards.chain(clients) {
+            let lifetime = if default { ROUTER_LIFETIME } else { 0 };
+            let what = format!("a router advertisement by {link}");
+            self.wait(netns, &what, || {
+                self.fabric.advertise(port, lifetime)?;
+                if default { has_default6(netns, link) } else { has_received(netns, link) }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn wait(
+        &self,
+        netns: &Netns,
+        what: &str,
+        mut done: impl FnMut() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        while !done()? {
+            if start.elapsed() > PATIENCE {
+                return Err(Error::Late {
+                    what: what.to_owned(),
+                    netns: netns.name().to_owned(),
+                    milliseconds: PATIENCE.as_millis(),
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+// ===== helpers =====
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn unknown<'a>(what: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let known = known.collect::<Vec<_>>().join(", ");
+    Error::Unknown { what, name: name.to_owned(), known }
+}
+
+/// Whether a namespace has an IPv6 default by a link, in the kernel's own list: destination,
+/// length, source, length, next hop, metric, reference counts, flags, link, all in hexadecimal.
+fn has_default6(netns: &Netns, link: &str) -> Result<bool, Error> {
+    let none = "0".repeat(32);
+    Ok(netns.proc_net("ipv6_route")?.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        matches!(fields[..], [dst, "00", _, _, hop, .., dev]
+            if dst == none && hop != none && dev == link)
+    }))
+}
+
+/// Whether a link has received anything.
+fn has_received(netns: &Netns, link: &str) -> Result<bool, Error> {
+    Ok(netns.link_counters(link)?.received > 0)
+}

@@ -1,0 +1,139 @@
+//! `multihome apply` and `down`: one reconcile, then the result is read back.
+
+use std::path::Path;
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::cli::{DownArgs, Json};
+use crate::config_files;
+use crate::engine::{self, Engine, Goal, Outcome};
+use crate::error::Failure;
+use crate::output;
+use crate::run_dir::RunDir;
+use crate::words::plan::{FailedJson, PlanJson};
+use crate::words::{self, plural};
+
+/// Puts the host right once.
+pub fn apply(named: Option<&Path>, args: &Json) -> Result<u8, Failure> {
+    let config = config_files::read(named)?;
+    require_net_admin()?;
+    let dir = RunDir::open()?;
+    let engine = Engine::open(config, &dir)?;
+    change(engine, &dir, Goal::Plan, "apply", args.json)
+}
+
+/// Takes away all that multihome made.
+pub fn down(named: Option<&Path>, args: &DownArgs) -> Result<u8, Failure> {
+    let config = config_files::read(named)?;
+    require_net_admin()?;
+    let dir = RunDir::open()?;
+    if let Some(holder) = dir.daemon() {
+        if !args.force {
+            return Err(Failure::DaemonRuns { holder });
+        }
+        log::warn!("{holder} is running and will put everything back");
+    }
+    let engine = Engine::open(config, &dir)?;
+    change(engine, &dir, Goal::Nothing, "down", args.json)
+}
+
+fn change(
+    mut engine: Engine,
+    dir: &RunDir,
+    goal: Goal,
+    verb: &'static str,
+    json: bool,
+) -> Result<u8, Failure> {
+    let lock = dir.change_lock(verb)?;
+    let held = lock.take()?;
+    engine.observe()?;
+    let outcome = engine.reconcile(goal)?;
+    // What counts is what the kernel holds afterwards, not what it acknowledged.
+    let mut left = Vec::new();
+    if !outcome.changes.is_empty() {
+        let names = engine.snapshot().names();
+        engine.observe()?;
+        left = match goal {
+            Goal::Plan => engine.plan().1,
+            Goal::Nothing => engine.left_of_ours(),
+        };
+        for (at, e) in &outcome.failures {
+            log::error!("{}: {e}", outcome.changes[*at].command(&names));
+        }
+    }
+    drop(held);
+    report(&engine, &outcome, &left, verb, json)
+}
+
+fn report(
+    engine: &Engine,
+    outcome: &Outcome,
+    left: &[multihome_core::Change],
+    verb: &str,
+    json: bool,
+) -> Result<u8, Failure> {
+    let snapshot = engine.snapshot();
+    let names = snapshot.names();
+    let (commands, revert) = engine::commands(outcome, snapshot);
+    let conflicts: Vec<String> =
+        outcome.plan.conflicts.iter().map(|c| words::conflict(c, &names).0).collect();
+    if json {
+        output::json(&PlanJson {
+            in_sync: left.is_empty() && conflicts.is_empty(),
+            failed: outcome
+                .failures
+                .iter()
+                .map(|(at, e)| FailedJson { command: commands[*at].clone(), error: e.to_string() })
+                .collect(),
+            changes: commands,
+            revert,
+            conflicts: conflicts.clone(),
+            notes: outcome.plan.notes.iter().map(words::note).collect(),
+            incomplete: snapshot.incomplete.clone(),
+        })?;
+    }
+    if !snapshot.is_complete() {
+        return Err(Failure::Incomplete(
+            "the kernel could not be read completely: nothing was removed".into(),
+        ));
+    }
+    if !conflicts.is_empty() {
+        return Err(Failure::Incomplete(format!(
+            "{} in the way: the uplinks named above were left as they are",
+            plural(conflicts.len(), "conflict")
+        )));
+    }
+    if !left.is_empty() {
+        let what: Vec<String> = left.iter().map(|c| c.command(&names)).collect();
+        return Err(Failure::Incomplete(format!(
+            "{} could not be made, or somebody undid it at once:\n  {}",
+            plural(left.len(), "change"),
+            what.join("\n  ")
+        )));
+    }
+    if !json {
+        let text = match (verb, outcome.changes.len()) {
+            ("down", 0) => "nothing of multihome's was there\n".to_owned(),
+            ("down", n) => format!("{} taken away\n", plural(n, "change")),
+            (_, 0) => {
+                format!("in sync: nothing to change ({})\n", words::plan::made(&outcome.plan))
+            }
+            (_, n) => {
+                format!("{} made ({})\n", plural(n, "change"), words::plan::made(&outcome.plan))
+            }
+        };
+        output::text(&text)?;
+    }
+    Ok(0)
+}
+
+/// Everything else would fail step by step; better to say it once.
+pub fn require_net_admin() -> Result<(), Failure> {
+    match capabilities(None) {
+        Ok(sets) if !sets.effective.contains(CapabilitySet::NET_ADMIN) => {
+            Err(Failure::NotPermitted)
+        }
+        // Unknown is not forbidden: the kernel will say.
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,27 @@
+//! What each command does.
+
+mod change;
+mod config;
+mod read;
+
+pub use change::require_net_admin;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::daemon;
+use crate::error::Failure;
+
+/// Runs a command; the value is the exit code.
+pub fn run(cli: Cli) -> Result<u8, Failure> {
+    let named = cli.config.as_deref();
+    match &cli.command {
+        Command::Status(args) => read::status(named, args),
+        Command::Plan(args) => read::plan(named, args),
+        Command::Snapshot(args) => read::snapshot(args),
+        Command::Apply(args) => change::apply(named, args),
+        Command::Down(args) => change::down(named, args),
+        Command::Run => daemon::run(cli.config.clone()),
+        Command::Config(ConfigCommand::Check { file }) => config::check(file.as_deref().or(named)),
+        Command::Config(ConfigCommand::Show(args)) => config::show(named, args),
+        Command::Demo(_) => Err(Failure::Demo("not yet".into())),
+    }
+}

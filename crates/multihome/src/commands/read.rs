@@ -1,0 +1,116 @@
+//! `multihome status`, `plan` and `snapshot`: they change nothing and need no privileges.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use multihome_core::diff::{diff, revert};
+use multihome_core::{Memory, Snapshot, plan};
+use multihome_kernel::Kernel;
+
+use crate::cli::{Json, PlanArgs, Reading};
+use crate::config_files;
+use crate::error::{self, Failure, PENDING};
+use crate::memory_file::MemoryFile;
+use crate::output::{self, Style};
+use crate::rt_tables;
+use crate::run_dir::RunDir;
+use crate::words;
+use crate::words::plan::PlanJson;
+use crate::words::status::{Status, Verdict};
+
+/// The state of a host with a million routes fits.
+const MAX_SNAPSHOT: u64 = 1 << 30;
+
+/// Shows how the host stands.
+pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
+    let config = config_files::read(named)?;
+    let (snapshot, memory, daemon) = observe(args)?;
+    let plan = plan::make(&snapshot, &config, &memory);
+    let changes = diff(&snapshot, &plan);
+    let status = Status::new(&snapshot, &config, &plan, &changes, daemon);
+    if args.json {
+        output::json(&status)?;
+    } else {
+        output::text(&status.text(Style::stdout()))?;
+    }
+    Ok(match status.verdict {
+        Verdict::Well | Verdict::NoUplinks => 0,
+        Verdict::NotInSync | Verdict::Conflict | Verdict::Incomplete => PENDING,
+    })
+}
+
+/// Shows what `apply` would change.
+pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
+    let config = config_files::read(named)?;
+    let (snapshot, memory, _) = observe(&args.reading)?;
+    let plan = plan::make(&snapshot, &config, &memory);
+    let changes = diff(&snapshot, &plan);
+    let names = snapshot.names();
+    let conflicts: Vec<_> = plan.conflicts.iter().map(|c| words::conflict(c, &names)).collect();
+    if args.reading.json {
+        output::json(&PlanJson {
+            in_sync: changes.is_empty() && conflicts.is_empty(),
+            changes: words::plan::commands(&changes, &names),
+            revert: words::plan::commands(&revert(&changes), &names),
+            failed: Vec::new(),
+            conflicts: conflicts.iter().map(|(what, _)| what.clone()).collect(),
+            notes: plan.notes.iter().map(words::note).collect(),
+            incomplete: snapshot.incomplete.clone(),
+        })?;
+    } else {
+        output::text(&words::plan::text(&plan, &changes, &names, Style::stdout()))?;
+        for why in &snapshot.incomplete {
+            log::warn!("incomplete: {why}");
+        }
+        for (what, remedy) in &conflicts {
+            log::warn!("conflict: {what} (hint: {remedy})");
+        }
+        plan.notes.iter().for_each(|n| log::warn!("{}", words::note(n)));
+    }
+    let pending = !changes.is_empty() || !conflicts.is_empty();
+    Ok(if pending && args.detailed_exitcode { PENDING } else { 0 })
+}
+
+/// Writes what the kernel holds.
+pub fn snapshot(args: &Json) -> Result<u8, Failure> {
+    let snapshot = live()?;
+    if args.json {
+        let mut text = serde_json::to_string(&snapshot).map_err(std::io::Error::other)?;
+        text.push('\n');
+        output::text(&text)?;
+    } else {
+        output::json(&snapshot)?;
+    }
+    for why in &snapshot.incomplete {
+        log::warn!("incomplete: {why}");
+    }
+    Ok(0)
+}
+
+/// What is there, what is remembered of it, and who runs as the daemon. A snapshot in a file is
+/// of another time or host, where neither applies.
+fn observe(args: &Reading) -> Result<(Snapshot, Memory, Option<String>), Failure> {
+    if let Some(path) = &args.snapshot {
+        return Ok((from_file(path)?, Memory::default(), None));
+    }
+    let dir = RunDir::path();
+    let snapshot = live()?;
+    Ok((snapshot, MemoryFile::read(&dir).memory(), dir.daemon()))
+}
+
+fn live() -> Result<Snapshot, Failure> {
+    let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
+    let mut snapshot = kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
+    snapshot.table_names = rt_tables::read();
+    Ok(snapshot)
+}
+
+fn from_file(path: &Path) -> Result<Snapshot, Failure> {
+    let mut text = Vec::new();
+    fs::File::open(path)
+        .and_then(|f| f.take(MAX_SNAPSHOT).read_to_end(&mut text))
+        .map_err(error::file(path))?;
+    serde_json::from_slice(&text)
+        .map_err(|e| Failure::Snapshot { path: path.into(), reason: e.to_string() })
+}

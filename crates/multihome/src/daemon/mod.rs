@@ -1,0 +1,319 @@
+//! `multihome run`: one thread, one poll loop.
+//!
+//! The event socket is open before the first look, so nothing falls in between. Events are
+//! followed in the engine's snapshot; what they put in doubt is looked at again, and then
+//! one reconcile puts the kernel right. An event that comes alone is acted on at once; a
+//! burst is gathered first, for a few milliseconds and no longer. Our own writes come back
+//! as events too and find nothing left to do: that is how they are read back.
+//!
+//! Without events nothing runs, but for a slow look every ten minutes (the net under
+//! whatever the kernel or we have missed), the watchdog, and the moment at which a router
+//! advertisement expires.
+
+mod repairs;
+mod signals;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use multihome_kernel::{Error, Noted, Watch};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sd_notify::NotifyState;
+
+use crate::commands::require_net_admin;
+use crate::config_files;
+use crate::engine::{Engine, Goal, Outcome};
+use crate::error::{self, Failure};
+use crate::run_dir::{ChangeLock, RunDir};
+use crate::words::plural;
+
+use self::repairs::Repairs;
+use self::signals::{Signal, Signals};
+
+/// From this many messages on, a wake-up is the start of a burst.
+const BURST: usize = 16;
+/// A burst is over when nothing comes for this long.
+const QUIET: Duration = Duration::from_millis(2);
+/// A burst is acted on after this long, whether it is over or not.
+const GATHER: Duration = Duration::from_millis(20);
+/// Everything is looked at again after this long.
+const SLOW_LOOK: Duration = Duration::from_secs(600);
+/// After a failed step: the first and the longest wait.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// Runs until SIGTERM or SIGINT, and leaves everything in place.
+pub fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
+    let config = config_files::read(named.as_deref())?;
+    require_net_admin()?;
+    let dir = RunDir::open()?;
+    let _daemon = dir.become_daemon()?;
+    let signals = Signals::install()?;
+    let watch = Watch::open().map_err(error::kernel("watch the kernel"))?;
+    let engine = Engine::open(config, &dir)?;
+    let now = Instant::now();
+    let watchdog = sd_notify::watchdog_enabled().map(|every| (every / 2, now));
+    let mut daemon = Daemon {
+        lock: dir.change_lock("run")?,
+        named,
+        engine,
+        watch,
+        signals,
+        watchdog,
+        repairs: Repairs::default(),
+        due: Some(now),
+        look: Look::All,
+        slow_look: now + SLOW_LOOK,
+        retry: RETRY.0,
+        ready: false,
+        status: String::new(),
+    };
+    daemon.run()?;
+    log::info!("stopped; everything stays in place (`multihome down` takes it away)");
+    Ok(0)
+}
+
+struct Daemon {
+    lock: ChangeLock,
+    named: Option<PathBuf>,
+    engine: Engine,
+    watch: Watch,
+    signals: Signals,
+    watchdog: Option<(Duration, Instant)>,
+    repairs: Repairs,
+    /// When to reconcile next, if anything asks for it.
+    due: Option<Instant>,
+    look: Look,
+    slow_look: Instant,
+    retry: Duration,
+    ready: bool,
+    status: String,
+}
+
+/// How much must be looked at before the next reconcile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// What events have put in doubt.
+    Doubtful,
+    /// All of it.
+    All,
+}
+
+impl Daemon {
+    fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            let now = Instant::now();
+            if self.due.is_some_and(|due| due <= now) {
+                self.reconcile()?;
+            }
+            self.feed_watchdog(now);
+            let (events, signalled) = self.wait()?;
+            if signalled {
+                match self.signals.take() {
+                    Some(Signal::Stop) => {
+                        notify(&[NotifyState::Stopping]);
+                        return Ok(());
+                    }
+                    Some(Signal::Reload) => self.reload(),
+                    None => {}
+                }
+            }
+            if events {
+                self.gather()?;
+            }
+            let now = Instant::now();
+            if now >= self.slow_look {
+                self.look = Look::All;
+                self.ask_for(now);
+            }
+            if self.engine.expires_at().is_some_and(|at| at <= now) {
+                self.engine.doubt_expired();
+                self.ask_for(now);
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do. Says whether events and signals are there.
+    fn wait(&self) -> Result<(bool, bool), Failure> {
+        let now = Instant::now();
+        let next = [
+            self.due,
+            Some(self.slow_look),
+            self.watchdog.map(|(_, at)| at),
+            self.engine.expires_at(),
+        ];
+        let timeout = next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let mut fds =
+            [PollFd::new(&self.watch, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+        match poll(&mut fds, timeout.map(timespec).as_ref()) {
+            Ok(_) => Ok((!fds[0].revents().is_empty(), !fds[1].revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => Ok((false, true)),
+            Err(e) => Err(Failure::Output(e.into())),
+        }
+    }
+
+    /// Follows the events that are there; of a burst, those that follow within moments too.
+    fn gather(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        let mut total = 0;
+        loop {
+            let messages = self.drain()?;
+            total += messages;
+            if total < BURST || start.elapsed() >= GATHER {
+                break;
+            }
+            let mut fds = [PollFd::new(&self.watch, PollFlags::IN)];
+            match poll(&mut fds, Some(&timespec(QUIET))) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Failure::Output(e.into())),
+            }
+        }
+        if total > 0 {
+            let at = self.repairs.allowed_at(Instant::now());
+            self.ask_for(at);
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<usize, Failure> {
+        let Daemon { engine, watch, repairs, look, .. } = self;
+        let own = engine.port();
+        let drained = watch
+            .drain(&mut |noted| match noted {
+                Noted::Event { event, port } => {
+                    log::trace!("port {port}: {event:?}");
+                    if port != own && port != 0 {
+                        repairs.note(&event, port);
+                    }
+                    engine.follow(event);
+                }
+                Noted::Undecodable(what) => {
+                    engine.doubt(what);
+                    *look = Look::All;
+                }
+            })
+            .map_err(error::kernel("read the kernel's events"))?;
+        if drained.overrun {
+            log::debug!("events were lost in a flood: looking at everything again");
+            *look = Look::All;
+        }
+        Ok(drained.messages + usize::from(drained.overrun))
+    }
+
+    fn reconcile(&mut self) -> Result<(), Failure> {
+        let held = match self.lock.take() {
+            Ok(held) => held,
+            Err(e) => {
+                log::warn!("{e}");
+                self.try_again();
+                return Ok(());
+            }
+        };
+        self.due = None;
+        // Whoever had the lock before may have changed what we know.
+        self.drain()?;
+        let result = self.look().and_then(|()| self.engine.reconcile(Goal::Plan));
+        drop(held);
+        match result {
+            Ok(outcome) => self.settle(&outcome),
+            Err(e) => {
+                log::error!("{e}");
+                self.try_again();
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        if self.look == Look::All {
+            self.engine.observe()?;
+            self.look = Look::Doubtful;
+            self.slow_look = Instant::now() + SLOW_LOOK;
+        }
+        self.engine.refresh()
+    }
+
+    /// Draws the consequences of a reconcile.
+    fn settle(&mut self, outcome: &Outcome) {
+        let names = self.engine.snapshot().names();
+        let mut unknown = false;
+        for (at, e) in &outcome.failures {
+            unknown |= matches!(e, Error::Unknown(_));
+            log::error!("{}: {e}", outcome.changes[*at].command(&names));
+        }
+        if outcome.failures.is_empty() {
+            self.retry = RETRY.0;
+        } else {
+            self.try_again();
+        }
+        if unknown {
+            self.due = Some(Instant::now());
+        }
+        let status = format!(
+            "{}, {}, {}{}",
+            plural(outcome.plan.uplinks.len(), "uplink"),
+            plural(outcome.plan.rules.len(), "rule"),
+            plural(outcome.plan.routes.len(), "route"),
+            if outcome.plan.conflicts.is_empty() { "" } else { ", conflicts" }
+        );
+        if self.status != status {
+            notify(&[NotifyState::Status(&status)]);
+            log::info!("{status}");
+            self.status = status;
+        }
+        if !self.ready {
+            self.ready = true;
+            notify(&[NotifyState::Ready]);
+        }
+        self.repairs.spend(Instant::now());
+    }
+
+    fn try_again(&mut self) {
+        self.look = Look::All;
+        self.due = Some(Instant::now() + self.retry);
+        self.retry = (self.retry * 2).min(RETRY.1);
+    }
+
+    fn reload(&mut self) {
+        let reloading = NotifyState::monotonic_usec_now();
+        if let Ok(now) = reloading {
+            notify(&[NotifyState::Reloading, now]);
+        }
+        match config_files::read(self.named.as_deref()) {
+            Ok(config) => {
+                log::info!("configuration read again");
+                self.engine.set_config(config);
+                self.look = Look::All;
+                self.ask_for(Instant::now());
+            }
+            Err(e) => log::error!("{e}\nthe configuration in force stays"),
+        }
+        notify(&[NotifyState::Ready]);
+    }
+
+    fn ask_for(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn feed_watchdog(&mut self, now: Instant) {
+        if let Some((every, at)) = &mut self.watchdog
+            && *at <= now
+        {
+            notify(&[NotifyState::Watchdog]);
+            *at = now + *every;
+        }
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    // Without a supervisor there is nobody to tell.
+    let _ = sd_notify::notify(states);
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        // No wait here is longer than minutes.
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

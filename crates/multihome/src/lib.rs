@@ -1,0 +1,48 @@
+//! The `multihome` command: command line, daemon loop and words.
+//!
+//! Decisions are made in `multihome-core`, bytes in `multihome-kernel`. What stands here is
+//! how the two are put to work ([`engine`]), when ([`daemon`]), what an operator types
+//! ([`cli`]) and reads ([`words`]).
+
+pub mod cli;
+mod commands;
+mod config_files;
+mod daemon;
+mod engine;
+mod error;
+mod logger;
+mod memory_file;
+mod output;
+mod rt_tables;
+mod run_dir;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::error::Failure;
+
+/// Runs the command and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            // --help and --version come this way too, and are no errors.
+            return if e.use_stderr() { ExitCode::from(error::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    logger::install(cli.log_level.into());
+    match commands::run(cli) {
+        Ok(code) => ExitCode::from(code),
+        // Whoever reads us has read enough: `multihome status | head -1`.
+        Err(Failure::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}

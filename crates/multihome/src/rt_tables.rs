@@ -1,0 +1,102 @@
+//! Names of routing tables: iproute2's `rt_tables`.
+//!
+//! Read where iproute2 reads them: `/etc/iproute2`, and below it what the distribution
+//! ships. Names that our configuration made up go to a file of our own in
+//! `rt_tables.d`, so that `ip route show table data` works.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where iproute2 looks; what stands in a later one wins.
+const PLACES: [&str; 3] = ["/usr/lib/iproute2", "/usr/share/iproute2", "/etc/iproute2"];
+const OURS: &str = "/etc/iproute2/rt_tables.d/multihome.conf";
+
+/// The names in force, by number.
+pub fn read() -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
+    for place in PLACES {
+        let place = Path::new(place);
+        read_file(&place.join("rt_tables"), &mut names);
+        let mut drop_ins: Vec<PathBuf> = fs::read_dir(place.join("rt_tables.d"))
+            .map(|entries| entries.flatten().map(|e| e.path()).collect())
+            .unwrap_or_default();
+        drop_ins.retain(|p| p.extension().is_some_and(|e| e == "conf"));
+        drop_ins.sort();
+        drop_ins.iter().for_each(|p| read_file(p, &mut names));
+    }
+    names
+}
+
+/// Names are for reading: a file that cannot be read leaves numbers.
+fn read_file(path: &Path, names: &mut BTreeMap<u32, String>) {
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&text, names),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => log::debug!("{}: {e}", path.display()),
+    }
+}
+
+/// As iproute2 reads it (`rtnl_tab_initialize`): a number, decimal or with 0x, and a word.
+fn parse(text: &str, names: &mut BTreeMap<u32, String>) {
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or("");
+        let mut words = line.split_whitespace();
+        let (Some(number), Some(name)) = (words.next(), words.next()) else { continue };
+        let number = match number.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => number.parse(),
+        };
+        // The kernel's own tables have their names without a file.
+        if let Ok(number) = number
+            && !matches!(number, 0 | 253..=255)
+        {
+            names.insert(number, name.to_owned());
+        }
+    }
+}
+
+/// Adds names to our own file.
+pub fn add(new: &BTreeMap<u32, String>) -> io::Result<()> {
+    let mut names = BTreeMap::new();
+    read_file(Path::new(OURS), &mut names);
+    names.extend(new.iter().map(|(n, name)| (*n, name.clone())));
+    let mut text =
+        String::from("# Names of multihome's routing tables; `multihome down` removes them.\n");
+    for (number, name) in names {
+        let _ = writeln!(text, "{number}\t{name}");
+    }
+    if let Some(dir) = Path::new(OURS).parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let temporary = Path::new(OURS).with_extension("new");
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, OURS)
+}
+
+/// Removes our own file.
+pub fn remove() -> io::Result<()> {
+    match fs::remove_file(OURS) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// The path of our own file, for messages.
+pub fn own_file() -> &'static str {
+    OURS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_as_iproute2_reads_them() {
+        let mut names = BTreeMap::new();
+        parse("# c\n255\tlocal\n1 mgt\n 0x2  data # x\nnonsense\n7\n", &mut names);
+        assert_eq!(names, BTreeMap::from([(1, "mgt".into()), (2, "data".into())]));
+    }
+}

@@ -1,0 +1,375 @@
+//! `multihome status`: how the host stands, on one screen.
+//!
+//! The first line is the verdict. Then each uplink: whether it is up, its table, its
+//! addresses, its gateway and where that was learnt, and what is missing or too much.
+
+use std::fmt::Write as _;
+
+use multihome_core::config::Config;
+use multihome_core::conflict::Conflict;
+use multihome_core::model::{Names, Rule};
+use multihome_core::plan::Planned;
+use multihome_core::uplink::Side;
+use multihome_core::{Change, Plan, Snapshot};
+use serde::Serialize;
+
+use super::{conflict, learnt, not_uplink, note, plural, way};
+use crate::output::Style;
+
+/// How a host stands.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// In one word.
+    pub verdict: Verdict,
+    /// In one sentence.
+    pub summary: String,
+    /// Who runs as the daemon.
+    pub daemon: Option<String>,
+    /// The uplinks.
+    pub uplinks: Vec<UplinkStatus>,
+    /// Interfaces with a global address that are none.
+    pub others: Vec<Other>,
+    /// Pending steps that belong to no uplink, as `ip` commands.
+    pub pending: Vec<String>,
+    /// What stands in the way.
+    pub conflicts: Vec<Problem>,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// Why the snapshot is not complete.
+    pub incomplete: Vec<String>,
+}
+
+/// How a host stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every uplink answers by its own door.
+    Well,
+    /// There is no uplink: nothing to do.
+    NoUplinks,
+    /// Steps are pending.
+    NotInSync,
+    /// Somebody else uses our numbers.
+    Conflict,
+    /// The kernel could not be read completely.
+    Incomplete,
+}
+
+/// How an uplink stands.
+#[derive(Debug, Serialize)]
+pub struct UplinkStatus {
+    /// Interface name.
+    pub name: String,
+    /// Interface index.
+    pub index: u32,
+    /// `up`, `no carrier` or `down`.
+    pub state: &'static str,
+    /// Its table; none when it is left to main.
+    pub table: Option<u32>,
+    /// The table's name, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table_name: Option<String>,
+    /// Its families.
+    pub families: Vec<FamilyStatus>,
+    /// Its rules as `ip rule` prints them.
+    pub rules: Vec<String>,
+    /// What is missing or too much, as the `ip` commands that would mend it.
+    pub pending: Vec<String>,
+}
+
+/// One family of an uplink.
+#[derive(Debug, Serialize)]
+pub struct FamilyStatus {
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Addresses with prefix length and flags.
+    pub addresses: Vec<String>,
+    /// Gateways, the best first, and where each was learnt.
+    pub gateways: Vec<GatewayStatus>,
+    /// Whether its numbers are taken by somebody else, so that it is left as it is.
+    pub frozen: bool,
+}
+
+/// A gateway.
+#[derive(Debug, Serialize)]
+pub struct GatewayStatus {
+    /// Its address.
+    pub gateway: String,
+    /// Where it was learnt.
+    pub learnt: String,
+}
+
+/// An interface that is no uplink.
+#[derive(Debug, Serialize)]
+pub struct Other {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that stands in the way.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    /// What.
+    pub what: String,
+    /// The remedy.
+    pub remedy: String,
+}
+
+// ===== impl Status =====
+
+impl Status {
+    /// How the host of `snapshot` stands.
+    pub fn new(
+        snapshot: &Snapshot,
+        config: &Config,
+        plan: &Plan,
+        changes: &[Change],
+        daemon: Option<String>,
+    ) -> Status {
+        let names = snapshot.names();
+        let uplinks: Vec<UplinkStatus> = plan
+            .uplinks
+            .iter()
+            .map(|p| UplinkStatus::new(p, snapshot, plan, changes, &names))
+            .collect();
+        let pending = changes
+            .iter()
+            .filter(|c| !plan.uplinks.iter().any(|p| is_of(p, c)))
+            .map(|c| c.command(&names))
+            .collect();
+        let (verdict, summary) = verdict(snapshot, config, plan, changes);
+        Status {
+            verdict,
+            summary,
+            daemon,
+            uplinks,
+            others: plan
+                .others
+                .iter()
+                .map(|(name, reason)| Other { name: name.clone(), reason: not_uplink(reason) })
+                .collect(),
+            pending,
+            conflicts: plan.conflicts.iter().map(|c| problem(c, &names)).collect(),
+            notes: plan.notes.iter().map(note).collect(),
+            incomplete: snapshot.incomplete.clone(),
+        }
+    }
+
+    /// As text for a terminal.
+    pub fn text(&self, style: Style) -> String {
+        let mut out = String::new();
+        let headline = match self.verdict {
+            Verdict::Well => style.good(&self.summary),
+            Verdict::NoUplinks => style.warn(&self.summary),
+            _ => style.bad(&self.summary),
+        };
+        let _ = writeln!(out, "{}", style.bold(&headline));
+        let daemon = match &self.daemon {
+            Some(holder) => format!("watched by {holder}"),
+            None => "nobody watches: start `multihome run` to keep it so".into(),
+        };
+        let _ = writeln!(out, "{}", style.dim(&daemon));
+        for why in &self.incomplete {
+            let _ = writeln!(out, "{} {why}", style.bad("incomplete:"));
+        }
+        for problem in &self.conflicts {
+            let _ = writeln!(out, "{} {}", style.bad("conflict:"), problem.what);
+            let _ = writeln!(out, "{} {}", style.dim("hint:"), problem.remedy);
+        }
+        for uplink in &self.uplinks {
+            out.push('\n');
+            uplink.write(&mut out, style);
+        }
+        if !self.others.is_empty() {
+            let _ = writeln!(out, "\nnot uplinks:");
+            let width = self.others.iter().map(|o| o.name.len()).max().unwrap_or(0);
+            for other in &self.others {
+                let _ = writeln!(out, "  {:width$}  {}", other.name, style.dim(&other.reason));
+            }
+        }
+        if !self.pending.is_empty() {
+            let _ = writeln!(out, "\nleft over from before:");
+            write_pending(&mut out, &self.pending, style);
+        }
+        for text in &self.notes {
+            let _ = writeln!(out, "{} {text}", style.warn("note:"));
+        }
+        out
+    }
+}
+
+fn verdict(
+    snapshot: &Snapshot,
+    config: &Config,
+    plan: &Plan,
+    changes: &[Change],
+) -> (Verdict, String) {
+    let managed = plan.uplinks.iter().filter(|p| p.table.is_some()).count();
+    if !snapshot.is_complete() {
+        let why = "the kernel could not be read completely: nothing will be removed";
+        return (Verdict::Incomplete, why.into());
+    }
+    if !plan.conflicts.is_empty() {
+        let what = plural(plan.conflicts.len(), "conflict");
+        return (Verdict::Conflict, format!("{what} with numbers of somebody else's"));
+    }
+    if !changes.is_empty() {
+        let what = plural(changes.len(), "change");
+        return (
+            Verdict::NotInSync,
+            format!("not in sync: {what} pending (`multihome plan` lists them)"),
+        );
+    }
+    if plan.uplinks.is_empty() {
+        return (Verdict::NoUplinks, "nothing to do: no interface has a gateway".into());
+    }
+    let mut summary = match managed {
+        1 => "all is well: 1 uplink answers by its own door".to_owned(),
+        n => format!("all is well: {n} uplinks answer by their own door"),
+    };
+    if let Some(primary) = &config.primary.value {
+        let _ = write!(summary, ", {primary} is left to main");
+    }
+    (Verdict::Well, summary)
+}
+
+fn problem(c: &Conflict, names: &Names) -> Problem {
+    let (what, remedy) = conflict(c, names);
+    Problem { what, remedy }
+}
+
+// ===== impl UplinkStatus =====
+
+impl UplinkStatus {
+    fn new(
+        planned: &Planned,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        changes: &[Change],
+        names: &Names,
+    ) -> UplinkStatus {
+        let uplink = &planned.uplink;
+        let carrier = snapshot.link(uplink.link).is_some_and(|l| l.has_carrier());
+        let rules: Vec<&Rule> = plan.rules.iter().filter(|r| Plan::is_of(planned, r)).collect();
+        UplinkStatus {
+            name: uplink.name.clone(),
+            index: uplink.link,
+            state: match (uplink.up, carrier) {
+                (true, true) => "up",
+                (true, false) => "no carrier",
+                (false, _) => "down",
+            },
+            table: planned.table,
+            table_name: planned.table.and_then(|t| snapshot.table_names.get(&t)).cloned(),
+            families: uplink
+                .sides
+                .iter()
+                .map(|side| FamilyStatus::new(side, planned, names))
+                .collect(),
+            rules: rules.iter().map(|r| r.display(names)).collect(),
+            pending: changes
+                .iter()
+                .filter(|c| is_of(planned, c))
+                .map(|c| c.command(names))
+                .collect(),
+        }
+    }
+
+    fn write(&self, out: &mut String, style: Style) {
+        let state = match self.state {
+            "up" => style.good("up"),
+            other => style.bad(other),
+        };
+        let table = match (self.table, &self.table_name) {
+            (None, _) => "left to main".to_owned(),
+            (Some(table), Some(name)) => format!("table {table} ({name})"),
+            (Some(table), None) => format!("table {table}"),
+        };
+        let _ = writeln!(out, "{}  {state}  {table}", style.bold(&self.name));
+        for family in &self.families {
+            let mut word = family.family.as_str();
+            for address in &family.addresses {
+                let _ = writeln!(out, "  {word:4}  {address}");
+                word = "";
+            }
+            for gateway in &family.gateways {
+                let _ = writeln!(out, "        gateway {}", gateway.gateway);
+                let _ = writeln!(out, "          {}", style.dim(&gateway.learnt));
+            }
+            if family.gateways.is_empty() {
+                let _ = writeln!(out, "        {}", style.bad("no gateway"));
+            }
+            if family.frozen {
+                let _ = writeln!(out, "        {}", style.bad("left as it is: see the conflict"));
+            }
+        }
+        match (self.rules.as_slice(), self.pending.as_slice()) {
+            ([], []) => {}
+            (rules, []) => {
+                let _ = writeln!(out, "  rules {}", priorities(rules));
+            }
+            (_, pending) => write_pending(out, pending, style),
+        }
+    }
+}
+
+impl FamilyStatus {
+    fn new(side: &Side, planned: &Planned, names: &Names) -> FamilyStatus {
+        FamilyStatus {
+            family: side.family.to_string(),
+            addresses: side
+                .addresses
+                .iter()
+                .map(|a| {
+                    let mut text = format!("{}/{}", a.local, a.prefix_len);
+                    for word in a.flag_words() {
+                        let _ = write!(text, " {word}");
+                    }
+                    text
+                })
+                .collect(),
+            gateways: side
+                .ways
+                .iter()
+                .map(|w| GatewayStatus { gateway: way(w), learnt: learnt(&w.learnt, names) })
+                .collect(),
+            frozen: planned.frozen.contains(&side.family),
+        }
+    }
+}
+
+/// How many rules there are, and at which priorities; `ip rule` has the rest.
+fn priorities(rules: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let mut list: Vec<&str> = rules.iter().filter_map(|r| r.split(':').next()).collect();
+    list.sort_unstable();
+    list.dedup();
+    let more = if list.len() > SHOWN { ", ..." } else { "" };
+    list.truncate(SHOWN);
+    format!("{} in place, at {}{more}", rules.len(), list.join(", "))
+}
+
+/// The first pending steps; `multihome plan` has the rest.
+fn write_pending(out: &mut String, pending: &[String], style: Style) {
+    const SHOWN: usize = 4;
+    let _ = writeln!(out, "  {}", style.warn("pending:"));
+    for command in pending.iter().take(SHOWN) {
+        let _ = writeln!(out, "    {}", style.warn(command));
+    }
+    if pending.len() > SHOWN {
+        let _ = writeln!(out, "    and {} more: `multihome plan`", pending.len() - SHOWN);
+    }
+}
+
+/// Whether a change belongs to one uplink.
+fn is_of(planned: &Planned, change: &Change) -> bool {
+    match change {
+        Change::AddRoute(r) | Change::DelRoute(r) | Change::ReplaceRoute { to: r, .. } => {
+            Some(r.table) == planned.table
+        }
+        Change::AddRule(r) | Change::DelRule(r) => Plan::is_of(planned, r),
+        Change::SetGroup { link, .. } => *link == planned.uplink.link,
+    }
+}
