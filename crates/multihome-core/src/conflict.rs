@@ -13,7 +13,6 @@ use serde::Serialize;
 use crate::model::{Route, Rule, Snapshot, names};
 use crate::plan::Planned;
 use crate::prefix::Family;
-use crate::rules::OIF_OFFSET;
 
 /// Something that stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -93,18 +92,23 @@ pub(crate) fn in_priorities(
         .iter()
         .filter_map(|(family, p)| snapshot.rules_at(*family, *p).iter().find(|r| !r.is_ours()))
     {
-        let needs = |p: &Planned| {
-            p.table.is_some()
-                && (rule.priority == p.number || rule.priority == p.number + OIF_OFFSET)
+        let ours = || {
+            rules.iter().filter(|r| (r.family, r.priority) == (rule.family, rule.priority))
         };
-        // What is no uplink's own number is part of what all share.
-        let shared = !uplinks.iter().any(needs);
+        let needs = |p: &Planned| p.table.is_some() && ours().any(|r| r.table() == p.table);
+        // Main, jumps and their targets are for all of the family.
+        let shared = ours().any(|r| !uplinks.iter().any(|p| p.table.is_some() && r.table() == p.table));
         let mut names = Vec::new();
         for planned in uplinks.iter_mut().filter(|p| shared || needs(p)) {
-            if planned.table.is_some() && planned.uplink.side(rule.family).is_some() {
+            let served = !planned.frozen.contains(&rule.family);
+            if planned.table.is_some() && served && planned.uplink.side(rule.family).is_some() {
                 planned.frozen.insert(rule.family);
                 names.push(planned.uplink.name.clone());
             }
+        }
+        // All that need it may have been frozen for another rule already.
+        if names.is_empty() {
+            continue;
         }
         conflicts.push(Conflict::Priority {
             uplinks: names,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::route::{RTNH_F_ONLINK, RouteKey};
-use crate::model::{Names, Route, Rule, Snapshot};
+use crate::model::{Names, Route, RouteKind, Rule, Snapshot};
 use crate::plan::Plan;
 use crate::prefix::Family;
 
@@ -169,6 +169,10 @@ fn identity(route: &Route) -> Route {
     let mut route = route.clone();
     route.flags = 0;
     route.expires = None;
+    if route.kind != RouteKind::Unicast {
+        // IPv6 shows a refusal as one that leads to the loopback.
+        route.hops.clear();
+    }
     for hop in &mut route.hops {
         hop.flags &= RTNH_F_ONLINK;
     }
@@ -201,7 +205,7 @@ impl Change {
 
 fn route_command(verb: &str, route: &Route, names: &Names) -> String {
     let family = route.family().flag();
-    format!("ip {family} route {verb} {} proto {}", route.display(names), route.protocol)
+    format!("ip {family} route {verb} {}", route.arguments(names))
 }
 
 fn rule_command(verb: &str, rule: &Rule, names: &Names) -> String {

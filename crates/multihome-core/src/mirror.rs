@@ -62,21 +62,26 @@ fn mirrored(snapshot: &Snapshot, uplink: &Uplink, side: &Side, table: u32, out: 
     }
     let mut seen = BTreeSet::new();
     for source in sources {
-        for route in snapshot.routes_in(source) {
-            if route.family() != side.family
-                || route.dst.is_default()
-                || !uplink::is_live(route)
-                || !route.hops.iter().any(|h| h.link == uplink.link)
-                || side.addresses.iter().any(|a| Prefix::host(a.local) == route.dst)
-                || says_the_same_as_the_default(route, side)
-            {
-                continue;
-            }
-            let copy = copy(route, uplink, side, table);
-            if !copy.hops.is_empty() && seen.insert(copy.key()) {
-                out.push(copy);
-            }
-        }
+        let mut copies: Vec<Route> = snapshot
+            .routes_in(source)
+            .filter(|route| {
+                route.family() == side.family
+                    && !route.dst.is_default()
+                    && uplink::is_live(route)
+                    && route.hops.iter().any(|h| h.link == uplink.link)
+                    && !side.addresses.iter().any(|a| Prefix::host(a.local) == route.dst)
+                    && !says_the_same_as_the_default(route, uplink, side)
+            })
+            .map(|route| copy(route, uplink, side, table))
+            .filter(|copy| !copy.hops.is_empty())
+            .collect();
+        // Of several with one key the kernel would take one; which comes first in the snapshot
+        // must not decide.
+        copies.sort_by(|a, b| {
+            let rank = |r: &Route| (r.key(), uplink::preference_rank(r.preference));
+            rank(a).cmp(&rank(b)).then_with(|| a.cmp(b))
+        });
+        out.extend(copies.into_iter().filter(|copy| seen.insert(copy.key())));
     }
 }
 
@@ -109,8 +114,11 @@ fn copy(route: &Route, uplink: &Uplink, side: &Side, table: u32) -> Route {
 
 /// Whether a routing daemon's route leads where the table's default leads anyway. Copying
 /// those would put a copy of the Internet into each table.
-fn says_the_same_as_the_default(route: &Route, side: &Side) -> bool {
-    let (Some(way), [hop]) = (side.ways.first(), route.hops.as_slice()) else { return false };
+fn says_the_same_as_the_default(route: &Route, uplink: &Uplink, side: &Side) -> bool {
+    let Some(way) = side.ways.first() else { return false };
+    // Of a multipath route over several uplinks only this one's hops count.
+    let mut hops = route.hops.iter().filter(|h| h.link == uplink.link);
+    let (Some(hop), None) = (hops.next(), hops.next()) else { return false };
     route.protocol >= FIRST_DAEMON
         && route.protocol != 16 // RTPROT_DHCP: option 121, a handful and wanted
         && hop.gateway.is_some()

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::config::{Config, OnDown, Table};
+use crate::config::{BAND, Config, OnDown, Table};
 use crate::conflict::{self, Conflict};
 use crate::cover;
 use crate::memory::Memory;
@@ -102,8 +102,13 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
     plan.conflicts = conflict::in_tables(snapshot, &mut plan.uplinks);
     plan.rules = rule_block(config, &plan.uplinks);
     // A rule of somebody else's at one of our priorities: nobody could say which is asked first.
-    let taken = conflict::in_priorities(snapshot, &plan.rules, &mut plan.uplinks);
-    if !taken.is_empty() {
+    // Without the uplinks that are frozen for it the block may need other priorities, so it is
+    // looked at again; each round freezes at least one more.
+    loop {
+        let taken = conflict::in_priorities(snapshot, &plan.rules, &mut plan.uplinks);
+        if taken.is_empty() {
+            break;
+        }
         plan.conflicts.extend(taken);
         plan.rules = rule_block(config, &plan.uplinks);
     }
@@ -115,8 +120,8 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
         }
     }
     keep_frozen(snapshot, &mut plan);
-    plan.groups = groups(snapshot, config, &plan.uplinks);
-    plan.notes = notes(snapshot, config, &plan.uplinks);
+    plan.groups = groups(snapshot, config, &plan);
+    plan.notes = notes(snapshot, config, &plan);
     plan
 }
 
@@ -124,7 +129,9 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
 /// our group back in the default group.
 #[must_use]
 pub fn nothing(snapshot: &Snapshot, config: &Config) -> Plan {
-    Plan { groups: groups(snapshot, config, &[]), ..Plan::default() }
+    let mut plan = Plan::default();
+    plan.groups = groups(snapshot, config, &plan);
+    plan
 }
 
 /// Addresses and networks that are somebody's, by the link that has them.
@@ -193,6 +200,7 @@ fn outline(
 /// The prefixes that the rules of one side are for.
 fn prefixes(link: u32, side: &Side, foreign: &ForeignSources) -> Vec<Prefix> {
     let others: Vec<Prefix> = foreign.but(link, side.family).collect();
+    let reserved = cover::reserved(side.family);
     let own: BTreeSet<Prefix> = side
         .addresses
         .iter()
@@ -202,7 +210,7 @@ fn prefixes(link: u32, side: &Side, foreign: &ForeignSources) -> Vec<Prefix> {
             // unless somebody else lives in it too.
             let whole = side.family == Family::V6
                 && network.contains(a.local)
-                && !others.iter().any(|o| o.overlaps(&network));
+                && !others.iter().chain(&reserved).any(|o| o.overlaps(&network));
             if whole { network } else { Prefix::host(a.local) }
         })
         .collect();
@@ -240,6 +248,10 @@ fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
         .iter()
         .filter_map(|p| Some((p, p.table?)))
         .flat_map(|(p, table)| p.frozen.iter().map(move |f| (*f, table)))
+        // A table that another uplink has is kept by that one's plan.
+        .filter(|(f, table)| {
+            !plan.uplinks.iter().any(|p| p.table == Some(*table) && p.side(*f).is_some())
+        })
         .collect();
     if frozen.is_empty() {
         return;
@@ -266,29 +278,58 @@ fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
 }
 
 /// The links whose group must change.
-fn groups(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) -> BTreeMap<u32, u32> {
-    let mut groups = BTreeMap::new();
-    if !config.owns_group() {
-        return groups;
-    }
+fn groups(snapshot: &Snapshot, config: &Config, plan: &Plan) -> BTreeMap<u32, u32> {
     let group = config.group();
+    // A group that no rule asks for is of no use to anybody.
+    let asked_for = plan.rules.iter().any(|r| r.suppress_ifgroup == Some(group));
+    let former = former_groups(snapshot, config);
+    let mut groups = BTreeMap::new();
     for link in snapshot.links() {
-        let is_uplink = uplinks.iter().any(|p| p.uplink.link == link.index);
-        match (is_uplink, link.group) {
-            (true, 0) => groups.insert(link.index, group),
-            (false, g) if g == group => groups.insert(link.index, 0),
-            _ => None,
+        let is_uplink = plan.uplinks.iter().any(|p| p.uplink.link == link.index);
+        let is_free = link.group == 0 || former.contains(&link.group);
+        let wanted = match link.group {
+            g if g == group && !config.owns_group() => g,
+            _ if is_uplink && is_free && asked_for && config.owns_group() => group,
+            g if former.contains(&g) => 0,
+            g => g,
         };
+        if wanted != link.group {
+            groups.insert(link.index, wanted);
+        }
     }
     groups
 }
 
-fn notes(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) -> Vec<Note> {
+/// The groups that are ours to empty: the one in force, and those of another base, which the
+/// rules that still ask for them give away. A group of the operator's never has the number of
+/// its rules' own band.
+fn former_groups(snapshot: &Snapshot, config: &Config) -> BTreeSet<u32> {
+    let ours = |family, priority| snapshot.rules_at(family, priority).iter().any(Rule::is_ours);
+    let mut groups: BTreeSet<u32> = snapshot
+        .rules()
+        .filter(|r| r.is_ours())
+        .filter_map(|r| Some((r.family, r.priority, r.suppress_ifgroup?)))
+        // A list has its local rules at the base; a tree has its end at the end of the band.
+        .filter(|(family, priority, group)| {
+            priority == group || ours(*family, group.saturating_add(BAND - 1))
+        })
+        .map(|(_, _, group)| group)
+        .collect();
+    if config.owns_group() {
+        groups.insert(config.group());
+    }
+    groups
+}
+
+fn notes(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Vec<Note> {
     let mut notes = Vec::new();
+    let uplinks = &plan.uplinks;
     let wanted = config.group();
     for planned in uplinks {
         let name = &planned.uplink.name;
-        let group = snapshot.link(planned.uplink.link).map_or(0, |l| l.group);
+        let index = planned.uplink.link;
+        let now = snapshot.link(index).map_or(0, |l| l.group);
+        let group = plan.groups.get(&index).copied().unwrap_or(now);
         if group != wanted && (group != 0 || !config.owns_group()) {
             notes.push(Note::KeepsGroup { name: name.clone(), group, wanted });
         }

@@ -238,7 +238,7 @@ impl<'a> LiveRoutes<'a> {
         // Main before other tables; then as the kernel chooses: metric, and among RAs of one
         // metric the router's preference (rt6_score_route).
         routes.sort_by_key(|r| {
-            (r.table != TABLE_MAIN, r.table, r.metric, preference_rank(r.preference), &r.hops)
+            (r.table != TABLE_MAIN, r.table, r.metric, preference_rank(r.preference), &r.hops, *r)
         });
         let mut ways: Vec<Way> = Vec::new();
         for route in routes {
@@ -364,7 +364,7 @@ fn is_tunnel(link: &Link) -> bool {
 }
 
 /// RFC 4191's order: high, medium (and the reserved value), low.
-fn preference_rank(preference: u8) -> u8 {
+pub(crate) fn preference_rank(preference: u8) -> u8 {
     match preference {
         1 => 0,
         3 => 2,

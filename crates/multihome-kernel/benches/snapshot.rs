@@ -20,18 +20,19 @@ fn main() {
         let _ = writeln!(batch, "rule add priority {} from 10.0.0.{n} table {n}", 10000 + n);
         let _ = writeln!(batch, "route add default via 10.0.0.9 dev va table {}", 10000 + n);
     }
-    netns::ip_batch(&batch);
+    netns::ip_batch("-4", &batch);
     measure(1000);
-    let mut batch = String::new();
+    let (mut four, mut six) = (String::new(), String::new());
     for n in (0..5000).rev() {
         let (high, low) = (n / 256, n % 256);
         let priority = 11000 + n;
-        let _ = writeln!(batch, "rule add priority {priority} from 10.9.{high}.{low} table 9");
-        let _ = writeln!(batch, "rule add priority {priority} from 2001:db8::{n:x} table 9");
-        let _ = writeln!(batch, "route add 172.{high}.{low}.0/24 dev va");
-        let _ = writeln!(batch, "route add 2001:db8:{n:x}::/64 dev va");
+        let _ = writeln!(four, "rule add priority {priority} from 10.9.{high}.{low} table 9");
+        let _ = writeln!(six, "rule add priority {priority} from 2001:db8::{n:x} table 9");
+        let _ = writeln!(four, "route add 172.{high}.{low}.0/24 dev va");
+        let _ = writeln!(six, "route add 2001:db8:{n:x}::/64 dev va");
     }
-    netns::ip_batch(&batch);
+    netns::ip_batch("-4", &four);
+    netns::ip_batch("-6", &six);
     measure(50);
 }
 

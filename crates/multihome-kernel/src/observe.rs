@@ -28,8 +28,8 @@ pub struct Kernel {
 
 /// How often a dump is repeated before the snapshot is called incomplete.
 const ATTEMPTS: usize = 5;
-/// From how many links on it is cheaper to dump all IPv4 routes once: the kernel walks all of
-/// its tables for each link.
+/// Beyond how many links it is cheaper to dump all routes once: the kernel walks all of its
+/// tables for each link.
 const LINKS_ONE_BY_ONE: usize = 4;
 
 // ===== impl Kernel =====
@@ -77,7 +77,8 @@ impl Kernel {
 
     /// Looks again at what an event made stale, and puts it in place of what was there.
     ///
-    /// When a dump fails, what it would have replaced stays as it was. What cannot be read in
+    /// Stale links mean IPv6 routes too: a link that loses its carrier changes their flags
+    /// (`RTNH_F_LINKDOWN`) without a word. When a dump fails, what it would have replaced stays as it was. What cannot be read in
     /// full goes to [`Snapshot::incomplete`], and only a new snapshot takes it out again.
     ///
     /// # Errors
@@ -95,37 +96,38 @@ impl Kernel {
         stale: &Stale,
         incomplete: &mut Vec<String>,
     ) -> Result<(), Error> {
+        // A link that goes down takes nexthop objects with it in silence (nexthop_flush_dev), and
+        // leaves groups, with the routes that use them, by another link than before.
+        let objects = !stale.links.is_empty() && snapshot.nexthops().next().is_some();
         // First, since routes may be resolved by them.
-        if stale.nexthops {
+        if stale.nexthops || objects {
             let nexthops = self.nexthops(incomplete)?;
             snapshot.clear_nexthops();
             nexthops.into_iter().for_each(|n| snapshot.insert_nexthop(n));
         }
         let mut families = stale.families.clone();
-        if stale.links.len() > LINKS_ONE_BY_ONE {
-            families.insert(Family::V4);
+        if objects || stale.links.len() > LINKS_ONE_BY_ONE {
+            families.extend(Family::BOTH);
         }
         for &family in &families {
-            let request = &mut route::get_some(family, None, None);
+            let request = &mut route::get_family(family);
             let routes = self.routes(request, incomplete)?;
             replace_routes(snapshot, routes, |r| r.family() == family);
         }
         for &(family, table) in stale.tables.iter().filter(|(f, _)| !families.contains(f)) {
-            let request = &mut route::get_some(family, Some(table), None);
+            let request = &mut route::get_table(family, table);
             // ENOENT: the table is gone, or never was.
             let routes = self.routes(request, incomplete).or_else(nothing_if_absent)?;
             replace_routes(snapshot, routes, |r| r.family() == family && r.table == table);
         }
-        if families.contains(&Family::V4) {
+        if Family::BOTH.iter().all(|f| families.contains(f)) {
             return Ok(());
         }
         for &index in &stale.links {
-            let request = &mut route::get_some(Family::V4, None, Some(index));
+            let request = &mut route::get_link(index);
             // ENODEV: the link is gone, and its routes with it.
             let routes = self.routes(request, incomplete).or_else(nothing_if_absent)?;
-            replace_routes(snapshot, routes, |r| {
-                r.family() == Family::V4 && r.hops.iter().any(|h| h.link == index)
-            });
+            replace_routes(snapshot, routes, |r| r.hops.iter().any(|h| h.link == index));
         }
         Ok(())
     }

@@ -228,18 +228,27 @@ pub fn get() -> Message {
     Message::new(RTM_GETROUTE, 0, &[0; HEADER])
 }
 
-/// Asks for the routes of one family, and of one table or link where these are given.
+/// Asks for the routes of all tables of one family.
 #[must_use]
-pub fn get_some(family: Family, table: Option<u32>, link: Option<u32>) -> Message {
+pub fn get_family(family: Family) -> Message {
     let mut h = [0; HEADER];
     h[0] = number(family);
-    let mut message = Message::new(RTM_GETROUTE, 0, &h);
-    if let Some(table) = table {
-        message.attr_u32(RTA_TABLE, table);
-    }
-    if let Some(link) = link {
-        message.attr_u32(RTA_OIF, link);
-    }
+    Message::new(RTM_GETROUTE, 0, &h)
+}
+
+/// Asks for the routes of one table.
+#[must_use]
+pub fn get_table(family: Family, table: u32) -> Message {
+    let mut message = get_family(family);
+    message.attr_u32(RTA_TABLE, table);
+    message
+}
+
+/// Asks for the routes of all tables of both families that leave by one link.
+#[must_use]
+pub fn get_link(index: u32) -> Message {
+    let mut message = get();
+    message.attr_u32(RTA_OIF, index);
     message
 }
 

@@ -30,7 +30,8 @@ use multihome_core::model::{Action, Hop, Route, Rule};
 use multihome_core::{Family, Prefix};
 
 use crate::Error;
-use crate::links::{End, Ifaddr, Mac};
+use crate::ifaddr::{Ifaddr, Mac};
+use crate::links::End;
 use crate::netns::{Netns, Sysctl};
 use crate::ra::Advert;
 

@@ -1,11 +1,11 @@
-//! A host with two cards, its network, and its clients: built from a [`Layout`], and changed
-//! by the verbs of a host's life.
+//! A host with two cards, its network, and its clients, built from a [`Layout`]. What happens
+//! to it then is in [`crate::life`].
 //!
 //! The host is configured as a DHCP client and the kernel's handling of router advertisements
 //! leave it: addresses, connected routes, defaults and static routes in main, and nothing of
 //! multihome's.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use multihome_core::model::names::TABLE_MAIN;
 use multihome_core::{Family, Prefix};
 
 use crate::fabric::{Port, via_gateway};
-use crate::links::{End, Ifaddr, Mac};
+use crate::ifaddr::{Ifaddr, Mac};
+use crate::links::End;
 use crate::netns::Netns;
 use crate::topology::{self, Card, Layout, Topology};
 use crate::traffic::{Ask, Proto, ask_all};
@@ -25,12 +26,12 @@ use crate::{Answerer, Cell, Error, Fabric, Matrix};
 #[derive(Debug)]
 pub struct Lab {
     // First, so that its thread ends while the host's namespace is there.
-    answerer: Answerer,
+    pub(crate) answerer: Answerer,
     topology: Topology,
-    cards: Vec<Card>,
-    clients: Vec<Client>,
-    host: Arc<Netns>,
-    fabric: Fabric,
+    pub(crate) cards: Vec<Card>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) host: Arc<Netns>,
+    pub(crate) fabric: Fabric,
 }
 
 /// A machine that asks.
@@ -203,156 +204,10 @@ impl Lab {
     }
 }
 
-// ===== impl Lab: what happens to a host =====
-
-impl Lab {
-    /// Detaches a card: it is gone, with all that the kernel ties to it.
-    ///
-    /// # Errors
-    /// When there is no such card, or it is pulled already.
-    pub fn pull_card(&mut self, name: &str) -> Result<(), Error> {
-        self.card(name)?;
-        self.fabric.unplug(name).map(drop)
-    }
-
-    /// Attaches a card that was pulled: the same Ethernet address and name, a new index, and the
-    /// same lease.
-    ///
-    /// # Errors
-    /// When there is no such card, or it is plugged in.
-    pub fn plug_card(&mut self, name: &str) -> Result<(), Error> {
-        let card = self.card(name)?.clone();
-        self.attach(&card)?;
-        self.configure(&card)?;
-        self.meet_routers()
-    }
-
-    /// What a DHCP client and the router's advertisement do when a lease is renewed: whatever is
-    /// missing is there again.
-    ///
-    /// # Errors
-    /// When there is no such card, or it is pulled.
-    pub fn renew(&self, name: &str) -> Result<(), Error> {
-        self.configure(self.card(name)?)?;
-        self.meet_routers()
-    }
-
-    /// Takes a card down (`ip link set NAME down`). The kernel forgets its routes and its global
-    /// IPv6 addresses.
-    ///
-    /// # Errors
-    /// When there is no such card, or it is pulled.
-    pub fn link_down(&self, name: &str) -> Result<(), Error> {
-        self.host.set_down(&self.card(name)?.name)
-    }
-
-    /// Takes a card up, and nothing else: what the kernel forgot comes with [`Lab::renew`].
-    ///
-    /// # Errors
-    /// When there is no such card, or it is pulled.
-    pub fn link_up(&self, name: &str) -> Result<(), Error> {
-        self.host.set_up(&self.card(name)?.name)
-    }
-
-    /// Pulls the cable out of a card, or puts it back: the carrier goes, which the kernel may
-    /// take a second to say (`linkwatch`), or comes.
-    ///
-    /// # Errors
-    /// When there is no such card, or it is pulled.
-    pub fn set_carrier(&self, name: &str, carrier: bool) -> Result<(), Error> {
-        self.card(name)?;
-        self.fabric.set_port(name, carrier)
-    }
-
-    /// Adds an address to a card: the network gives it to the port, the host takes it, and it is
-    /// answered on.
-    ///
-    /// # Errors
-    /// When there is no such card, or the address is someone's.
-    pub fn add_address(&mut self, name: &str, address: Ifaddr) -> Result<(), Error> {
-        let card = self.card(name)?.name.clone();
-        self.fabric.allow(&card, Prefix::host(address.address))?;
-        self.host.add_address(&card, &address)?;
-        self.answerer.listen(address.address)?;
-        self.cards.iter_mut().filter(|c| c.name == card).for_each(|c| c.addresses.push(address));
-        Ok(())
-    }
-
-    /// Takes an address from a card and from its port.
-    ///
-    /// # Errors
-    /// When there is no such card, or it has no such address.
-    pub fn del_address(&mut self, name: &str, address: IpAddr) -> Result<(), Error> {
-        let card = self.card(name)?;
-        let known = card.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let found = card.addresses.iter().find(|a| a.address == address).copied();
-        let Some(found) = found else {
-            let name = address.to_string();
-            return Err(unknown("address", &name, known.iter().map(String::as_str)));
-        };
-        self.host.del_address(name, &found)?;
-        self.fabric.revoke(name, Prefix::host(address))?;
-        for card in self.cards.iter_mut().filter(|c| c.name == name) {
-            card.addresses.retain(|a| a.address != address);
-        }
-        Ok(())
-    }
-
-    /// Gives the router other addresses at a card. The old ones, and the router's old Ethernet
-    /// address, are dead at once; the host is told as a new lease and advertisement tell it.
-    ///
-    /// # Errors
-    /// When there is no such card, or it is pulled.
-    pub fn change_gateway(
-        &mut self,
-        name: &str,
-        gateway4: Option<Ipv4Addr>,
-        gateway6: Option<Ipv6Addr>,
-    ) -> Result<(), Error> {
-        let old = self.card(name)?.clone();
-        let mut new = old.clone();
-        new.gateway4 = gateway4.unwrap_or(old.gateway4);
-        new.gateway6 = gateway6.unwrap_or(old.gateway6);
-        new.router.0[5] = old.router.0[5].wrapping_add(0x10);
-        if gateway6.is_some() {
-            self.fabric.advertise(name, 0)?; // the old router's last word
-        }
-        for route in self.gateway_routes(&old)? {
-            // Its advertisement said enough of IPv6 defaults; static routes are the lease's.
-            self.host.del_route(&route)?;
-        }
-        self.fabric.change_gateway(name, gateway4, gateway6, new.router)?;
-        // What the host knew about Ethernet addresses on that link is wrong now. It need not have
-        // known any, so a refusal is no failure.
-        let of_ports = self.clients.iter().flat_map(|c| c.addresses.iter().copied());
-        let gateways = Family::BOTH.map(|f| new.gateway(f));
-        for address in of_ports.chain(self.addresses()).chain(gateways) {
-            let _ = self.host.del_neighbour(name, address);
-        }
-        self.cards.iter_mut().filter(|c| c.name == name).for_each(|c| *c = new.clone());
-        self.configure(&new)?;
-        self.meet_routers()
-    }
-
-    /// Takes a card's gateways away while the link stays up: the lease's default and static
-    /// routes go, and the router says that it is none any more. [`Lab::renew`] brings them back.
-    ///
-    /// # Errors
-    /// When there is no such card, or it is pulled.
-    pub fn withdraw_gateway(&self, name: &str) -> Result<(), Error> {
-        let card = self.card(name)?;
-        self.fabric.advertise(name, 0)?;
-        self.gateway_routes(card)?.iter().try_for_each(|r| self.host.del_route(r))?;
-        self.wait(&self.host, &format!("the end of the IPv6 default by {name}"), || {
-            Ok(!has_default6(&self.host, name)?)
-        })
-    }
-}
-
 // ===== impl Lab: the steps =====
 
 impl Lab {
-    fn attach(&mut self, card: &Card) -> Result<(), Error> {
+    pub(crate) fn attach(&mut self, card: &Card) -> Result<(), Error> {
         let port = Port {
             name: card.name.clone(),
             mac: card.router,
@@ -366,7 +221,7 @@ impl Lab {
     }
 
     /// What the lease of a card says, but for what is there already.
-    fn configure(&self, card: &Card) -> Result<(), Error> {
+    pub(crate) fn configure(&self, card: &Card) -> Result<(), Error> {
         let missing = |result: Result<(), Error>| match result {
             Err(e) if e.is_exists() => Ok(()),
             other => other,
@@ -382,7 +237,7 @@ impl Lab {
     }
 
     /// The routes of a lease: the IPv4 default and the static ones.
-    fn gateway_routes(&self, card: &Card) -> Result<Vec<Route>, Error> {
+    pub(crate) fn gateway_routes(&self, card: &Card) -> Result<Vec<Route>, Error> {
         let index = self.host.index(&card.name)?;
         let mut routes = Vec::new();
         if let Some(metric) = card.default4 {
@@ -450,7 +305,7 @@ impl Lab {
 
     /// Lets every router be heard: a link that has just come up takes a moment (`linkwatch`)
     /// before the kernel lets packets through, so it is told again until it has heard.
-    fn meet_routers(&self) -> Result<(), Error> {
+    pub(crate) fn meet_routers(&self) -> Result<(), Error> {
         let cards = self.cards.iter().filter(|c| self.fabric.has_port(&c.name));
         let cards = cards.map(|c| (&self.host, c.name.as_str(), c.name.as_str(), c.default6));
         let clients = self.clients.iter().filter(|c| self.fabric.has_port(&c.name));
@@ -466,7 +321,7 @@ impl Lab {
         Ok(())
     }
 
-    fn wait(
+    pub(crate) fn wait(
         &self,
         netns: &Netns,
         what: &str,
@@ -493,14 +348,18 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn unknown<'a>(what: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+pub(crate) fn unknown<'a>(
+    what: &'static str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Error {
     let known = known.collect::<Vec<_>>().join(", ");
     Error::Unknown { what, name: name.to_owned(), known }
 }
 
 /// Whether a namespace has an IPv6 default by a link, in the kernel's own list: destination,
 /// length, source, length, next hop, metric, reference counts, flags, link, all in hexadecimal.
-fn has_default6(netns: &Netns, link: &str) -> Result<bool, Error> {
+pub(crate) fn has_default6(netns: &Netns, link: &str) -> Result<bool, Error> {
     let none = "0".repeat(32);
     Ok(netns.proc_net("ipv6_route")?.lines().any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();

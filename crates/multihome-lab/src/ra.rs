@@ -13,7 +13,7 @@ use rustix::net::{
 };
 
 use crate::Error;
-use crate::links::Mac;
+use crate::ifaddr::Mac;
 use crate::netns::Netns;
 
 /// What a router says of itself.

@@ -47,21 +47,29 @@ fn main() -> ExitCode {
     // word that the test's name contains.
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     assert!(assert_own_namespace().is_err(), "nothing was entered yet");
-    let mut again = None;
-    if nix::unistd::geteuid().is_root() {
-        // A process of its own, while the machine's namespaces are still ours.
-        let program = std::env::current_exe().expect("own path");
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
-        // Started through a descriptor, for `nobody` may not walk to where cargo built it.
-        let file = std::fs::File::open(program).expect("own program");
-        command.arg("/proc/self/fd/0").arg(&filter).stdin(Stdio::from(file));
-        again = Some(command);
+    if std::env::args().any(|a| a == "--forbidden") {
+        let said = enter().unwrap_err().to_string();
+        println!("where namespaces are forbidden: {said}");
+        let right = said.contains("user.max_user_namespaces is 0") && said.contains("as root");
+        return if right { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let outcome = match &mut again {
-        Some(command) => command.status().expect("setpriv").success(),
-        None => true,
-    };
+    let mut outcome = true;
+    if nix::unistd::geteuid().is_root() {
+        // Processes of their own, while the machine's namespaces are still ours. `nobody` may not
+        // walk to where cargo built the program, so it is started through a descriptor.
+        let user = "exec setpriv --reuid=65534 --regid=65534 --clear-groups /proc/self/fd/0 \"$1\"";
+        // The limit is that of a user namespace of its own, in which root has no rights.
+        let forbidden = "exec unshare --user --map-root-user sh -c 'echo 0 \
+            >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all \
+            --inh-caps=-all /proc/self/fd/0 --forbidden'";
+        for script in [user, forbidden] {
+            let program = std::env::current_exe().expect("own path");
+            let file = std::fs::File::open(program).expect("own program");
+            let mut command = Command::new("sh");
+            command.args(["-c", script, "sh", &filter]).stdin(Stdio::from(file));
+            outcome &= command.status().expect("sh").success();
+        }
+    }
     let privilege = match enter() {
         Ok(privilege) => privilege,
         Err(e) => {

@@ -8,6 +8,7 @@ pub mod cli;
 mod commands;
 mod config_files;
 mod daemon;
+mod demo;
 mod engine;
 mod error;
 mod logger;

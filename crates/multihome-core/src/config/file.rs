@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{ConfigError, line_of};
-use super::{Config, MAX_BASE, OnDown, Origin, Primary, Setting, Table};
+use super::{Config, MAX_BASE, MIN_BASE, OnDown, Origin, Primary, Setting, Table};
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use crate::prefix::Family;
 
@@ -119,9 +119,10 @@ impl Reader<'_> {
         }
         Ok(File {
             base: self.optional(keys.base, |n| match n {
-                1..=MAX_BASE => Ok(n),
+                MIN_BASE..=MAX_BASE => Ok(n),
                 _ => Err(format!(
-                    "base is 1 to {MAX_BASE}: its rules must come before main's, at 32766"
+                    "base is {MIN_BASE} to {MAX_BASE}: its tables must lie beyond the kernel's \
+                     own, and its rules must come before main's, at 32766"
                 )),
             })?,
             link_group: self.optional(keys.link_group, |n| match n {

@@ -112,6 +112,8 @@ pub enum OnDown {
 pub const DEFAULT_BASE: u32 = 10_000;
 /// The numbers that one base takes up.
 pub const BAND: u32 = 10_000;
+/// The least `base`: no uplink's table may be one of the kernel's own, 253 to 255.
+pub const MIN_BASE: u32 = 256;
 /// The greatest `base`: the band must end before main's own rule, at priority 32766.
 pub const MAX_BASE: u32 = 22_000;
 

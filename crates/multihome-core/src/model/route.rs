@@ -5,6 +5,7 @@
 //! prefix, metric and nexthop, gives metric 0 the value 1024, and grows siblings into
 //! a multipath route one by one. [`Route::key`] is what both have in common.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -138,6 +139,8 @@ pub struct RouteKey {
     pub metric: u32,
 }
 
+/// `RTPROT_BOOT`: what `ip` writes unless told otherwise.
+pub const RTPROT_BOOT: u8 = 3;
 /// `RTNH_F_DEAD`: the link is down.
 pub const RTNH_F_DEAD: u8 = 1;
 /// `RTNH_F_ONLINK`: the gateway is on the link although no route says so.
@@ -210,11 +213,21 @@ impl Route {
     #[must_use]
     pub fn display(&self, names: &Names) -> String {
         let mut out = String::new();
-        self.write(&mut out, names);
+        // Our own protocol goes without saying, and `ip` does not print `proto boot`.
+        let shown = !self.is_ours() && self.protocol != RTPROT_BOOT;
+        self.write(&mut out, names, shown.then_some(names::protocol(self.protocol)));
         out
     }
 
-    fn write(&self, out: &mut String, names: &Names) {
+    /// As `ip route add` reads it: the protocol by its number, for `rt_protos` may lack its name.
+    #[must_use]
+    pub fn arguments(&self, names: &Names) -> String {
+        let mut out = String::new();
+        self.write(&mut out, names, Some(self.protocol.to_string().into()));
+        out
+    }
+
+    fn write(&self, out: &mut String, names: &Names, protocol: Option<Cow<'_, str>>) {
         // Writing to a String cannot fail.
         if self.kind != RouteKind::Unicast {
             let _ = write!(out, "{} ", self.kind.word());
@@ -237,8 +250,8 @@ impl Route {
         if self.table != TABLE_MAIN {
             let _ = write!(out, " table {}", names.table(self.table));
         }
-        if !self.is_ours() {
-            let _ = write!(out, " proto {}", names::protocol(self.protocol));
+        if let Some(protocol) = protocol {
+            let _ = write!(out, " proto {protocol}");
         }
         if self.scope != 0 {
             let _ = write!(out, " scope {}", names::scope(self.scope));
@@ -249,16 +262,16 @@ impl Route {
         if self.metric != 0 {
             let _ = write!(out, " metric {}", self.metric);
         }
+        if let [hop] = self.hops.as_slice()
+            && hop.flags & RTNH_F_ONLINK != 0
+        {
+            out.push_str(" onlink");
+        }
         self.metrics.write(out);
         match self.preference {
             1 => out.push_str(" pref high"),
             3 => out.push_str(" pref low"),
             _ => {}
-        }
-        if let [hop] = self.hops.as_slice()
-            && hop.flags & RTNH_F_ONLINK != 0
-        {
-            out.push_str(" onlink");
         }
         if self.hops.len() > 1 {
             for hop in &self.hops {
@@ -306,7 +319,7 @@ impl Hop {
 // ===== impl Metrics =====
 
 /// `RTAX_` numbers and iproute2's words for them, in the order in which `ip` prints them.
-const RTAX_WORDS: [(u16, &str); 14] = [
+const RTAX_WORDS: [(u16, &str); 15] = [
     (2, "mtu"),
     (3, "window"),
     (4, "rtt"),
@@ -321,6 +334,7 @@ const RTAX_WORDS: [(u16, &str); 14] = [
     (13, "rto_min"),
     (14, "initrwnd"),
     (15, "quickack"),
+    (17, "fastopen_no_cookie"),
 ];
 
 impl Metrics {

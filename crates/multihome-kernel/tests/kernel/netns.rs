@@ -45,11 +45,11 @@ pub fn try_ip(arguments: &str) -> Result<String, String> {
     }
 }
 
-/// Runs many commands in one `ip -batch`.
-pub fn ip_batch(commands: &str) {
+/// Runs many commands in one `ip -batch`, of one family (`-4`, `-6`).
+pub fn ip_batch(family: &str, commands: &str) {
     use std::io::Write as _;
     let mut child = Command::new("ip")
-        .args(["-batch", "-"])
+        .args([family, "-batch", "-"])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .expect("ip -batch");
@@ -57,17 +57,33 @@ pub fn ip_batch(commands: &str) {
     assert!(child.wait().expect("ip -batch").success(), "ip -batch failed");
 }
 
+/// Whether duplicate address detection delays a link's addresses.
+pub fn accept_dad(link: &str, value: &str) {
+    let path = format!("/proc/sys/net/ipv6/conf/{link}/accept_dad");
+    std::fs::write(path, value).expect("accept_dad");
+}
+
 /// Two veth pairs, `va`-`vb` and `vc`-`v.d`, all up, without duplicate address detection.
 pub fn links() {
     for (a, b) in [("va", "vb"), ("vc", "v.d")] {
         ip(&format!("link add {a} type veth peer name {b}"));
         for link in [a, b] {
-            let path = format!("/proc/sys/net/ipv6/conf/{link}/accept_dad");
-            std::fs::write(path, "0").expect("accept_dad");
+            accept_dad(link, "0");
             ip(&format!("link set {link} up"));
         }
     }
     ip("address add 10.0.0.1/24 dev va");
     ip("address add 10.7.0.1/24 dev vc");
     ip("address add 2001:db8::1/64 dev va nodad");
+    eventually("no address is tentative", || ip("-6 address show tentative").is_empty());
+}
+
+/// Waits for what the kernel does in a work queue or by a timer.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed().as_secs() < 5, "not in 5 seconds: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }

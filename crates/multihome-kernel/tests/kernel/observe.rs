@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use multihome_core::model::route::RTNH_F_LINKDOWN;
 use multihome_core::model::snapshot::Stale;
 use multihome_core::model::{Route, RouteKind};
 use multihome_core::{Family, Snapshot};
 use multihome_kernel::{Kernel, sysctl};
 
-use crate::netns::{ip, ip_batch, links, try_ip};
+use crate::netns::{accept_dad, eventually, ip, ip_batch, links, try_ip};
 use crate::oracle;
 
 fn snapshot() -> Snapshot {
@@ -53,7 +54,8 @@ pub fn links_are_read() {
     assert!(!snapshot.link_named("v.d").unwrap().is_up());
     let before = snapshot.link_named("vc").unwrap().carrier_changes;
     ip("link set v.d up");
-    assert!(self::snapshot().link_named("vc").unwrap().carrier_changes > before);
+    let now = || self::snapshot().link_named("vc").unwrap().carrier_changes;
+    eventually("the carrier is back", || now() > before);
 }
 
 pub fn addresses_are_read() {
@@ -63,7 +65,8 @@ pub fn addresses_are_read() {
     ip("address add 10.0.1.1/24 dev va scope link noprefixroute valid_lft 100 preferred_lft 0");
     ip("address add 2001:db8:5::1 peer 2001:db8:6::1/128 dev va nodad");
     ip("address add 2001:db8:7::1/64 dev va nodad noprefixroute valid_lft 100 preferred_lft 0");
-    ip("address add 2001:db8:8::1/64 dev v.d"); // tentative
+    accept_dad("v.d", "1");
+    ip("address add 2001:db8:8::1/64 dev v.d"); // tentative, for a second at least
     let mut ours: Vec<_> = snapshot().addresses().cloned().collect();
     ours.sort();
     agree(&ours, &oracle::addresses());
@@ -172,8 +175,10 @@ pub fn routes_are_read() {
         && r.hops.is_empty()));
     // A carrier that goes shows in the hops.
     ip("link set v.d down");
+    eventually("linkdown", || ip("-6 route show dev vc").contains("linkdown"));
     let snapshot = self::snapshot();
     agree(&routes(&snapshot), &oracle::routes(&snapshot));
+    assert!(snapshot.routes().flat_map(|r| &r.hops).any(|h| h.flags & RTNH_F_LINKDOWN != 0));
 }
 
 pub fn make_nexthops() {
@@ -283,16 +288,18 @@ pub fn what_is_stale_is_read_again() {
 
 pub fn large_dumps_are_whole() {
     links();
-    let mut batch = String::new();
+    let (mut four, mut six) = (String::new(), String::new());
     for n in 0..5000 {
         let (high, low) = (n / 256, n % 256);
-        batch.push_str(&format!("route add 172.{high}.{low}.0/24 via 10.0.0.9 dev va\n"));
-        batch.push_str(&format!("route add 2001:db8:{n:x}::/64 dev vc metric {n}\n"));
+        four.push_str(&format!("route add 172.{high}.{low}.0/24 via 10.0.0.9 dev va\n"));
+        six.push_str(&format!("route add 2001:db8:{n:x}::/64 dev vc metric {n}\n"));
     }
     for n in (0..1000).rev() {
-        batch.push_str(&format!("rule add priority {} from 10.{}.0.1 table 9\n", n + 9, n / 4));
+        four.push_str(&format!("rule add priority {} from 10.{}.0.1 table 9\n", n + 9, n / 4));
+        six.push_str(&format!("rule add priority {} from 2001:db8::{n:x} table 9\n", n + 9));
     }
-    ip_batch(&batch);
+    ip_batch("-4", &four);
+    ip_batch("-6", &six);
     let snapshot = snapshot();
     agree(&routes(&snapshot), &oracle::routes(&snapshot));
     let ours: Vec<_> = snapshot.rules().cloned().collect();

@@ -3,7 +3,7 @@
 //! card in one of the networks only.
 
 use super::{Layout, ROUTER, card, client, prefix, remote};
-use crate::links::Mac;
+use crate::ifaddr::Mac;
 
 pub(super) fn layout() -> Layout {
     let other = Mac([0x02, 0x8f, 0x53, 0x6f, 0x65, 0x76]);

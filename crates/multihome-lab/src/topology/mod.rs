@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use multihome_core::{Family, Prefix};
 
-use crate::links::{Ifaddr, Mac};
+use crate::ifaddr::{Ifaddr, Mac};
 
 /// The layouts that there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 //! one worse, so that everything leaves by the first.
 
 use super::{Client, Layout, ROUTER, card, client, remote};
-use crate::links::Mac;
+use crate::ifaddr::Mac;
 
 pub(super) fn layout() -> Layout {
     let other = Mac([0x02, 0x8f, 0x53, 0x6f, 0x65, 0x01]);

@@ -8,6 +8,7 @@ pub use change::require_net_admin;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::daemon;
+use crate::demo;
 use crate::error::Failure;
 
 /// Runs a command; the value is the exit code.
@@ -22,6 +23,6 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Run => daemon::run(cli.config.clone()),
         Command::Config(ConfigCommand::Check { file }) => config::check(file.as_deref().or(named)),
         Command::Config(ConfigCommand::Show(args)) => config::show(named, args),
-        Command::Demo(_) => Err(Failure::Demo("not yet".into())),
+        Command::Demo(args) => demo::run(args),
     }
 }

@@ -1,0 +1,130 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_multihome_global_optspecs
+    string join \n config= log-level= h/help V/version
+end
+
+function __fish_multihome_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_multihome_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_multihome_using_subcommand
+    set -l cmd (__fish_multihome_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c multihome -n "__fish_multihome_needs_command" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_needs_command" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_needs_command" -s V -l version -d 'Print version'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "status" -d 'Show how the host stands: first line the verdict, then each uplink'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "plan" -d 'Show what `apply` would change, as `ip` commands; changes nothing'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "apply" -d 'Put the host right once, and exit'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "run" -d 'Keep the host right until told to stop (SIGHUP reads the configuration again)'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "down" -d 'Take away all that multihome made, exactly'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "snapshot" -d 'Write what the kernel holds, for `--snapshot` and for bug reports'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "config" -d 'Check or show the configuration'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "demo" -d 'See it work: a cloud network in namespaces, real packets, nothing of this host touched'
+complete -c multihome -n "__fish_multihome_using_subcommand status" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand status" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand status" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand status" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand plan" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand plan" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand plan" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand plan" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand plan" -l detailed-exitcode -d 'Exit with 2 when changes are pending'
+complete -c multihome -n "__fish_multihome_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand apply" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand apply" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand apply" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand run" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand run" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand down" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand down" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand down" -l force -d 'Do it although the daemon runs and will put everything back'
+complete -c multihome -n "__fish_multihome_using_subcommand down" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand config; and not __fish_seen_subcommand_from check show" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand config; and not __fish_seen_subcommand_from check show" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand config; and not __fish_seen_subcommand_from check show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand config; and not __fish_seen_subcommand_from check show" -f -a "check" -d 'Check a configuration file, or those in force'
+complete -c multihome -n "__fish_multihome_using_subcommand config; and not __fish_seen_subcommand_from check show" -f -a "show" -d 'Show the values in force and where each comes from'
+complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from check" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from check" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from show" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand demo" -l topology -d 'The network to build' -r -f -a "two-subnets\t'A host with a card in each of two subnets'
+same-subnet\t'Two cards in one subnet'
+campus\t'A management and a data network, default by the first only'
+containers\t'Two subnets, and a container behind a bridge on the host'"
+complete -c multihome -n "__fish_multihome_using_subcommand demo" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand demo" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand demo" -l shell -d 'Open a shell inside when the demo is over; the network ends with it'
+complete -c multihome -n "__fish_multihome_using_subcommand demo" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
