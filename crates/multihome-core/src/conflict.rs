@@ -92,12 +92,12 @@ pub(crate) fn in_priorities(
         .iter()
         .filter_map(|(family, p)| snapshot.rules_at(*family, *p).iter().find(|r| !r.is_ours()))
     {
-        let ours = || {
-            rules.iter().filter(|r| (r.family, r.priority) == (rule.family, rule.priority))
-        };
+        let ours =
+            || rules.iter().filter(|r| (r.family, r.priority) == (rule.family, rule.priority));
         let needs = |p: &Planned| p.table.is_some() && ours().any(|r| r.table() == p.table);
         // Main, jumps and their targets are for all of the family.
-        let shared = ours().any(|r| !uplinks.iter().any(|p| p.table.is_some() && r.table() == p.table));
+        let shared =
+            ours().any(|r| !uplinks.iter().any(|p| p.table.is_some() && r.table() == p.table));
         let mut names = Vec::new();
         for planned in uplinks.iter_mut().filter(|p| shared || needs(p)) {
             let served = !planned.frozen.contains(&rule.family);

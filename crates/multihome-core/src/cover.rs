@@ -38,15 +38,15 @@ pub fn cover(family: Family, mut own: Vec<Prefix>, mut foreign: Vec<Prefix>) -> 
     // An own prefix inside another adds nothing.
     own.dedup_by(|inner, outer| outer.covers(inner));
     foreign.extend(reserved(family));
-    foreign.sort_unstable();
-    // Of nested foreign prefixes only the outermost matters, and without nesting the order by
-    // address is also the order by last address, which the binary search below needs.
-    foreign.dedup_by(|inner, outer| outer.covers(inner));
     foreign.retain(|f| {
         // Sorted by address: what lies in `f` starts at the first own prefix not below it.
         let at = own.partition_point(|o| o.bits() < f.bits());
         !(own.get(at).is_some_and(|o| f.covers(o)))
     });
+    foreign.sort_unstable();
+    // Of the nested that are left only the outermost matters, and without nesting the order by
+    // address is also the order by last address, which the binary search below needs.
+    foreign.dedup_by(|inner, outer| outer.covers(inner));
     let mut out = Vec::new();
     descend(family, &own, &foreign, &mut out);
     out
@@ -121,6 +121,7 @@ mod tests {
     #[test]
     fn a_subnet_shared_with_another_card_only_keeps_its_addresses_out() {
         assert_eq!(shown("10.0.0.4 10.0.0.5", "10.0.0.0/24 10.0.0.6"), "10.0.0.4/31");
+        assert_eq!(shown("10.0.0.4 10.0.0.7", "10.0.0.0/24 10.0.0.6"), "10.0.0.4 10.0.0.7");
     }
 
     #[test]

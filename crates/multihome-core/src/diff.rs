@@ -57,10 +57,14 @@ pub fn diff(snapshot: &Snapshot, plan: &Plan) -> Vec<Change> {
     let removes = snapshot.is_complete();
     let gone_routes = routes(snapshot, plan, removes, &mut changes);
     let leaving = groups(snapshot, plan, &mut changes);
+    if removes {
+        // Before the rules go that tell whose group it is: killed in between, the next run could
+        // not know that the group was ours.
+        changes.extend(leaving);
+    }
     rules(snapshot, plan, removes, &mut changes);
     if removes {
         changes.extend(gone_routes.into_iter().map(Change::DelRoute));
-        changes.extend(leaving);
     }
     changes
 }

@@ -15,6 +15,7 @@ pub mod config;
 pub mod conflict;
 pub mod cover;
 pub mod diff;
+pub mod interest;
 pub mod memory;
 mod mirror;
 pub mod model;
@@ -26,6 +27,7 @@ pub mod uplink;
 
 pub use config::Config;
 pub use diff::Change;
+pub use interest::Interest;
 pub use memory::Memory;
 pub use model::Snapshot;
 pub use plan::Plan;

@@ -9,24 +9,53 @@
 //! connected routes therefore come first, and a gateway that none of them holds gets
 //! `onlink` (a network that its manager keeps in another table, or nowhere).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::config::OnDown;
+use crate::interest::{self, is_covered};
 use crate::model::names::TABLE_MAIN;
 use crate::model::route::{RTNH_F_ONLINK, SCOPE_LINK};
 use crate::model::{Hop, PROTOCOL, Route, RouteKind, Snapshot};
+use crate::plan::Planned;
 use crate::prefix::{Family, Prefix};
 use crate::uplink::{self, Learnt, Side, Uplink, Way};
 
-/// The first protocol number of routing daemons (`RTPROT_ZEBRA`): what they learn can be the
-/// whole Internet.
-const FIRST_DAEMON: u8 = 11;
+/// The routes that one can copy, by table, link and family.
+pub(crate) struct Leaving<'a>(BTreeMap<(u32, u32, Family), Vec<&'a Route>>);
+
+impl<'a> Leaving<'a> {
+    /// Sorts out a snapshot's routes once for all uplinks.
+    pub(crate) fn of(snapshot: &'a Snapshot, uplinks: &[Planned]) -> Leaving<'a> {
+        let mut tables = BTreeSet::from([TABLE_MAIN]);
+        tables.extend(uplinks.iter().flat_map(|p| &p.uplink.sides).filter_map(other_table));
+        let mut leaving: BTreeMap<_, Vec<&Route>> = BTreeMap::new();
+        for table in tables {
+            let routes = snapshot.routes_in(table);
+            for route in routes.filter(|r| !r.dst.is_default() && uplink::is_live(r)) {
+                let mut links: Vec<u32> = route.hops.iter().map(|h| h.link).collect();
+                links.dedup();
+                for link in links {
+                    leaving.entry((table, link, route.family())).or_default().push(route);
+                }
+            }
+        }
+        Leaving(leaving)
+    }
+}
+
+/// The table in which a manager keeps an uplink outside main: its network is there as well.
+fn other_table(side: &Side) -> Option<u32> {
+    match side.ways.first()?.learnt {
+        Learnt::DefaultRoute { table, .. } if table != TABLE_MAIN => Some(table),
+        _ => None,
+    }
+}
 
 /// The routes of one uplink's table, one family, in the order in which they can be added.
 #[must_use]
 pub(crate) fn table(
-    snapshot: &Snapshot,
+    leaving: &Leaving<'_>,
     uplink: &Uplink,
     side: &Side,
     table: u32,
@@ -35,7 +64,7 @@ pub(crate) fn table(
     let mut routes = Vec::new();
     // A link that is down takes no route ("Nexthop device is not up").
     if uplink.up {
-        mirrored(snapshot, uplink, side, table, &mut routes);
+        mirrored(leaving, uplink, side, table, &mut routes);
         // Connected routes have no gateway to be checked, so they go first.
         routes.sort_by_cached_key(|r| (r.hops.iter().any(|h| h.gateway.is_some()), r.key()));
         default_routes(uplink, side, table, &mut routes);
@@ -52,27 +81,23 @@ pub(crate) fn table(
 }
 
 /// Copies of the routes that leave by the uplink.
-fn mirrored(snapshot: &Snapshot, uplink: &Uplink, side: &Side, table: u32, out: &mut Vec<Route>) {
-    // A manager that keeps an uplink's default outside main keeps its network there as well.
-    let mut sources = vec![TABLE_MAIN];
-    if let Some(Learnt::DefaultRoute { table, .. }) = side.ways.first().map(|w| &w.learnt)
-        && *table != TABLE_MAIN
-    {
-        sources.push(*table);
-    }
+fn mirrored(leaving: &Leaving<'_>, uplink: &Uplink, side: &Side, table: u32, out: &mut Vec<Route>) {
+    let own: BTreeSet<IpAddr> = side.addresses.iter().map(|a| a.local).collect();
     let mut seen = BTreeSet::new();
-    for source in sources {
-        let mut copies: Vec<Route> = snapshot
-            .routes_in(source)
-            .filter(|route| {
-                route.family() == side.family
-                    && !route.dst.is_default()
-                    && uplink::is_live(route)
-                    && route.hops.iter().any(|h| h.link == uplink.link)
-                    && !side.addresses.iter().any(|a| Prefix::host(a.local) == route.dst)
-                    && !says_the_same_as_the_default(route, uplink, side)
-            })
-            .map(|route| copy(route, uplink, side, table))
+    let mut held = BTreeSet::new();
+    for source in [Some(TABLE_MAIN), other_table(side)].into_iter().flatten() {
+        let Some(routes) = leaving.0.get(&(source, uplink.link, side.family)) else { continue };
+        let wanted = routes.iter().filter(|r| !(r.dst.is_host() && own.contains(&r.dst.address())));
+        let (repeating, others): (Vec<&Route>, Vec<&Route>) = wanted.partition(|r| {
+            side.ways.first().is_some_and(|way| interest::repeats(r, uplink.link, way))
+        });
+        held.extend(others.iter().map(|r| (uplink.link, r.dst)));
+        // What repeats the default counts only where a wider route would answer in its place.
+        let needed = repeating.iter().filter(|r| is_covered(&held, uplink.link, r.dst));
+        let mut copies: Vec<Route> = others
+            .iter()
+            .chain(needed)
+            .map(|route| copy(route, uplink, &own, table))
             .filter(|copy| !copy.hops.is_empty())
             .collect();
         // Of several with one key the kernel would take one; which comes first in the snapshot
@@ -85,7 +110,7 @@ fn mirrored(snapshot: &Snapshot, uplink: &Uplink, side: &Side, table: u32, out: 
     }
 }
 
-fn copy(route: &Route, uplink: &Uplink, side: &Side, table: u32) -> Route {
+fn copy(route: &Route, uplink: &Uplink, own: &BTreeSet<IpAddr>, table: u32) -> Route {
     let hops: Vec<Hop> = route
         .hops
         .iter()
@@ -103,27 +128,13 @@ fn copy(route: &Route, uplink: &Uplink, side: &Side, table: u32) -> Route {
         protocol: PROTOCOL,
         // A source that is not this uplink's would be refused ("Invalid prefsrc address") as
         // soon as its own link loses it.
-        prefsrc: route.prefsrc.filter(|s| side.addresses.iter().any(|a| a.local == *s)),
+        prefsrc: route.prefsrc.filter(|s| own.contains(s)),
         hops,
         nhid: None,
         expires: None,
         flags: 0,
         ..route.clone()
     }
-}
-
-/// Whether a routing daemon's route leads where the table's default leads anyway. Copying
-/// those would put a copy of the Internet into each table.
-fn says_the_same_as_the_default(route: &Route, uplink: &Uplink, side: &Side) -> bool {
-    let Some(way) = side.ways.first() else { return false };
-    // Of a multipath route over several uplinks only this one's hops count.
-    let mut hops = route.hops.iter().filter(|h| h.link == uplink.link);
-    let (Some(hop), None) = (hops.next(), hops.next()) else { return false };
-    route.protocol >= FIRST_DAEMON
-        && route.protocol != 16 // RTPROT_DHCP: option 121, a handful and wanted
-        && hop.gateway.is_some()
-        && way.gateway() == hop.gateway
-        && route.metrics == way.metrics
 }
 
 fn default_routes(uplink: &Uplink, side: &Side, table: u32, out: &mut Vec<Route>) {
@@ -165,14 +176,22 @@ fn default_route(uplink: &Uplink, side: &Side, way: &Way, table: u32) -> Route {
 
 /// Marks the gateways that no route of the table has on the link.
 fn put_gateways_onlink(family: Family, routes: &mut [Route]) {
-    let connected: Vec<Prefix> = routes
+    let known: Vec<(Prefix, bool)> = routes
         .iter()
-        .filter(|r| !r.dst.is_default() && r.hops.iter().all(|h| h.gateway.is_none()))
-        .map(|r| r.dst)
+        .filter(|r| !r.dst.is_default())
+        .map(|r| (r.dst, r.hops.iter().all(|h| h.gateway.is_none())))
         .collect();
     let is_on_link = |gateway: IpAddr| match gateway {
         IpAddr::V6(a) if a.is_unicast_link_local() => true,
-        _ => Family::of(gateway) == family && connected.iter().any(|c| c.contains(gateway)),
+        _ if Family::of(gateway) != family => false,
+        _ => {
+            // The kernel asks for the longest prefix, and that must be a connected one.
+            let holding = known.iter().filter(|(dst, _)| dst.contains(gateway));
+            let longest = holding.clone().map(|(dst, _)| dst.len()).max();
+            longest.is_some_and(|len| {
+                holding.clone().all(|(dst, connected)| dst.len() < len || *connected)
+            })
+        }
     };
     for hop in routes.iter_mut().flat_map(|r| &mut r.hops) {
         if hop.gateway.is_some_and(|g| !is_on_link(g)) {

@@ -112,11 +112,12 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
         plan.conflicts.extend(taken);
         plan.rules = rule_block(config, &plan.uplinks);
     }
+    let leaving = mirror::Leaving::of(snapshot, &plan.uplinks);
     for planned in &plan.uplinks {
         let Some(table) = planned.table else { continue };
         let on_down = config.on_down(&planned.uplink.name);
         for side in planned.sides() {
-            plan.routes.extend(mirror::table(snapshot, &planned.uplink, side, table, on_down));
+            plan.routes.extend(mirror::table(&leaving, &planned.uplink, side, table, on_down));
         }
     }
     keep_frozen(snapshot, &mut plan);

@@ -2,7 +2,7 @@
 //!
 //! Five dumps make a snapshot: links, addresses, nexthop objects, rules and routes,
 //! each for both families at once (`rtnl_dump_all`). The kernel marks a dump during
-//! which its objects changed (`NLM_F_DUMP_INTR`); such a dump is repeated, and a
+//! which its objects changed (`NLM_F_DUMP_INTR`); then all is dumped again, and a
 //! snapshot that never came out whole says so in [`Snapshot::incomplete`]. So does one
 //! from which a message could not be decoded.
 //!
@@ -15,7 +15,7 @@ use multihome_core::model::{Nexthop, Route};
 use multihome_core::{Family, Snapshot};
 
 use crate::error::Error;
-use crate::socket::Socket;
+use crate::socket::{Dump, Socket};
 use crate::uapi::{RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEXTHOP, RTM_NEWROUTE, RTM_NEWRULE};
 use crate::wire::{Malformed, Message};
 use crate::{address, link, nexthop, route, rule};
@@ -26,7 +26,20 @@ pub struct Kernel {
     pub(crate) socket: Socket,
 }
 
-/// How often a dump is repeated before the snapshot is called incomplete.
+/// The kinds of object, each with a dump of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Links,
+    Addresses,
+    Nexthops,
+    Rules,
+    Routes,
+}
+
+/// In this order: routes may be resolved by nexthop objects.
+const EVERYTHING: [What; 5] =
+    [What::Links, What::Addresses, What::Nexthops, What::Rules, What::Routes];
+/// How often a dump is tried before the snapshot is called incomplete.
 const ATTEMPTS: usize = 5;
 /// Beyond how many links it is cheaper to dump all routes once: the kernel walks all of its
 /// tables for each link.
@@ -51,28 +64,60 @@ impl Kernel {
     /// When the kernel refuses a dump. What could not be read in full is no error: see
     /// [`Snapshot::incomplete`].
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
-        let mut snapshot = Snapshot::default();
-        let mut incomplete = Vec::new();
-        let links =
-            self.collect("links", &mut link::get(0), &mut incomplete, |kind, payload| {
-                if kind == RTM_NEWLINK { link::decode(payload) } else { Ok(None) }
-            })?;
-        links.into_iter().for_each(|l| snapshot.insert_link(l));
-        let addresses =
-            self.collect("addresses", &mut address::get(), &mut incomplete, |kind, payload| {
-                if kind == RTM_NEWADDR { address::decode(payload) } else { Ok(None) }
-            })?;
-        addresses.into_iter().for_each(|a| snapshot.insert_address(a));
-        let nexthops = self.nexthops(&mut incomplete)?;
-        nexthops.into_iter().for_each(|n| snapshot.insert_nexthop(n));
-        let rules = self.collect("rules", &mut rule::get(), &mut incomplete, |kind, payload| {
-            if kind == RTM_NEWRULE { rule::decode(payload) } else { Ok(None) }
-        })?;
-        rules.into_iter().for_each(|r| snapshot.insert_rule(r));
-        let routes = self.routes(&mut route::get(), &mut incomplete)?;
-        snapshot.incomplete = incomplete;
-        insert_routes(&mut snapshot, routes);
-        Ok(snapshot)
+        self.snapshot_of(&|_| true)
+    }
+
+    /// As [`Kernel::snapshot`], with only the routes that are wanted: of a million, most matter
+    /// to nobody and need not be kept.
+    ///
+    /// # Errors
+    /// As for [`Kernel::snapshot`].
+    pub fn snapshot_of(&mut self, wants: &dyn Fn(&Route) -> bool) -> Result<Snapshot, Error> {
+        let mut attempt = 1;
+        loop {
+            let mut snapshot = Snapshot::default();
+            let mut trouble = None;
+            for what in EVERYTHING {
+                let outcome = self.dump_into(&mut snapshot, what, wants);
+                trouble = trouble.or(unsettled(outcome)?.map(|why| (what, why)));
+                if trouble.is_some() && attempt < ATTEMPTS {
+                    break;
+                }
+            }
+            let Some((what, why)) = trouble else { return Ok(snapshot) };
+            if attempt == ATTEMPTS {
+                snapshot.incomplete.push(not_whole(what.name(), &why));
+                return Ok(snapshot);
+            }
+            log::debug!("dump of {}: {why}; once more", what.name());
+            attempt += 1;
+        }
+    }
+
+    /// One dump straight into a snapshot that has nothing of the kind yet.
+    fn dump_into(
+        &mut self,
+        snapshot: &mut Snapshot,
+        what: What,
+        wants: &dyn Fn(&Route) -> bool,
+    ) -> Result<Dump, Error> {
+        let mut request = match what {
+            What::Links => link::get(0),
+            What::Addresses => address::get(),
+            What::Nexthops => nexthop::get(),
+            What::Rules => rule::get(),
+            What::Routes => route::get(),
+        };
+        let outcome = self.socket.dump(&mut request, &mut |kind, payload| {
+            if let Err(e) = insert(snapshot, kind, payload, wants) {
+                snapshot.incomplete.push(e.0);
+            }
+        });
+        match outcome {
+            // Kernels before 5.3 do not know them.
+            Err(e) if e.is_unsupported() && what == What::Nexthops => Ok(Dump::default()),
+            other => other,
+        }
     }
 
     /// Looks again at what an event made stale, and puts it in place of what was there.
@@ -81,11 +126,18 @@ impl Kernel {
     /// (`RTNH_F_LINKDOWN`) without a word. When a dump fails, what it would have replaced stays as it was. What cannot be read in
     /// full goes to [`Snapshot::incomplete`], and only a new snapshot takes it out again.
     ///
+    /// Of the routes only those that are wanted are kept.
+    ///
     /// # Errors
     /// When the kernel refuses a dump.
-    pub fn refresh(&mut self, snapshot: &mut Snapshot, stale: &Stale) -> Result<(), Error> {
+    pub fn refresh(
+        &mut self,
+        snapshot: &mut Snapshot,
+        stale: &Stale,
+        wants: &dyn Fn(&Route) -> bool,
+    ) -> Result<(), Error> {
         let mut incomplete = Vec::new();
-        let result = self.refresh_into(snapshot, stale, &mut incomplete);
+        let result = self.refresh_into(snapshot, stale, wants, &mut incomplete);
         snapshot.incomplete.append(&mut incomplete);
         result
     }
@@ -94,6 +146,7 @@ impl Kernel {
         &mut self,
         snapshot: &mut Snapshot,
         stale: &Stale,
+        wants: &dyn Fn(&Route) -> bool,
         incomplete: &mut Vec<String>,
     ) -> Result<(), Error> {
         // A link that goes down takes nexthop objects with it in silence (nexthop_flush_dev), and
@@ -111,13 +164,13 @@ impl Kernel {
         }
         for &family in &families {
             let request = &mut route::get_family(family);
-            let routes = self.routes(request, incomplete)?;
+            let routes = self.routes(request, wants, incomplete)?;
             replace_routes(snapshot, routes, |r| r.family() == family);
         }
         for &(family, table) in stale.tables.iter().filter(|(f, _)| !families.contains(f)) {
             let request = &mut route::get_table(family, table);
             // ENOENT: the table is gone, or never was.
-            let routes = self.routes(request, incomplete).or_else(nothing_if_absent)?;
+            let routes = self.routes(request, wants, incomplete).or_else(nothing_if_absent)?;
             replace_routes(snapshot, routes, |r| r.family() == family && r.table == table);
         }
         if Family::BOTH.iter().all(|f| families.contains(f)) {
@@ -126,7 +179,7 @@ impl Kernel {
         for &index in &stale.links {
             let request = &mut route::get_link(index);
             // ENODEV: the link is gone, and its routes with it.
-            let routes = self.routes(request, incomplete).or_else(nothing_if_absent)?;
+            let routes = self.routes(request, wants, incomplete).or_else(nothing_if_absent)?;
             replace_routes(snapshot, routes, |r| r.hops.iter().any(|h| h.link == index));
         }
         Ok(())
@@ -159,7 +212,7 @@ impl Kernel {
     }
 
     fn nexthops(&mut self, incomplete: &mut Vec<String>) -> Result<Vec<Nexthop>, Error> {
-        self.collect("nexthop objects", &mut nexthop::get(), incomplete, |kind, payload| {
+        self.collect(What::Nexthops, &mut nexthop::get(), incomplete, |kind, payload| {
             if kind == RTM_NEWNEXTHOP { nexthop::decode(payload).map(Some) } else { Ok(None) }
         })
         // Kernels before 5.3 do not know them.
@@ -169,24 +222,27 @@ impl Kernel {
     fn routes(
         &mut self,
         request: &mut Message,
+        wants: &dyn Fn(&Route) -> bool,
         incomplete: &mut Vec<String>,
     ) -> Result<Vec<Route>, Error> {
-        self.collect("routes", request, incomplete, |kind, payload| {
-            if kind == RTM_NEWROUTE { route::decode(payload) } else { Ok(None) }
+        self.collect(What::Routes, request, incomplete, |kind, payload| {
+            // One that uses an object unresolved is judged when it is resolved.
+            let route = if kind == RTM_NEWROUTE { route::decode(payload)? } else { None };
+            Ok(route.filter(|r| r.nhid.is_some() || wants(r)))
         })
     }
 
     /// One dump, repeated while it is interrupted.
     fn collect<T>(
         &mut self,
-        what: &str,
+        what: What,
         request: &mut Message,
         incomplete: &mut Vec<String>,
         decode: impl Fn(u16, &[u8]) -> Result<Option<T>, Malformed>,
     ) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
         let mut undecodable = Vec::new();
-        let mut trouble = String::new();
+        let mut trouble = None;
         for _ in 0..ATTEMPTS {
             found.clear();
             undecodable.clear();
@@ -196,21 +252,29 @@ impl Kernel {
                     Ok(None) => {}
                     Err(e) => undecodable.push(e.0),
                 });
-            trouble = match outcome {
-                Ok(dump) if !dump.interrupted => {
-                    incomplete.append(&mut undecodable);
-                    return Ok(found);
-                }
-                Ok(_) => "they changed while they were read".into(),
-                // The buffer has been enlarged, or the queue emptied.
-                Err(e) if e.is_unknown() => e.to_string(),
-                Err(e) => return Err(e),
-            };
-            log::debug!("dump of {what}: {trouble}; once more");
+            trouble = unsettled(outcome)?;
+            match &trouble {
+                Some(why) => log::debug!("dump of {}: {why}; once more", what.name()),
+                None => break,
+            }
         }
         incomplete.append(&mut undecodable);
-        incomplete.push(format!("{what} could not be read whole in {ATTEMPTS} tries: {trouble}"));
+        incomplete.extend(trouble.map(|why| not_whole(what.name(), &why)));
         Ok(found)
+    }
+}
+
+// ===== impl What =====
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            What::Links => "links",
+            What::Addresses => "addresses",
+            What::Nexthops => "nexthop objects",
+            What::Rules => "rules",
+            What::Routes => "routes",
+        }
     }
 }
 
@@ -229,11 +293,46 @@ fn replace_routes(
     routes.into_iter().filter(|r| concerned(r)).for_each(|r| snapshot.insert_route(r));
 }
 
-fn insert_routes(snapshot: &mut Snapshot, routes: Vec<Route>) {
-    for mut route in routes {
-        resolve(snapshot, &mut route);
-        snapshot.insert_route(route);
+/// Why a dump must be made again, if it must.
+fn unsettled(outcome: Result<Dump, Error>) -> Result<Option<String>, Error> {
+    match outcome {
+        Ok(dump) if dump.interrupted => Ok(Some("they changed while they were read".into())),
+        Ok(_) => Ok(None),
+        // The buffer has been enlarged, or the queue emptied.
+        Err(e) if e.is_unknown() => Ok(Some(e.to_string())),
+        Err(e) => Err(e),
     }
+}
+
+fn not_whole(what: &str, why: &str) -> String {
+    format!("{what} could not be read whole in {ATTEMPTS} tries: {why}")
+}
+
+/// What one message of a dump says, into a snapshot.
+fn insert(
+    snapshot: &mut Snapshot,
+    kind: u16,
+    payload: &[u8],
+    wants: &dyn Fn(&Route) -> bool,
+) -> Result<(), Malformed> {
+    match kind {
+        RTM_NEWLINK => link::decode(payload)?.into_iter().for_each(|l| snapshot.insert_link(l)),
+        RTM_NEWADDR => {
+            address::decode(payload)?.into_iter().for_each(|a| snapshot.insert_address(a));
+        }
+        RTM_NEWRULE => rule::decode(payload)?.into_iter().for_each(|r| snapshot.insert_rule(r)),
+        RTM_NEWNEXTHOP => snapshot.insert_nexthop(nexthop::decode(payload)?),
+        RTM_NEWROUTE => {
+            if let Some(mut route) = route::decode(payload)? {
+                resolve(snapshot, &mut route);
+                if wants(&route) {
+                    snapshot.insert_route(route);
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Hops of a route with `nhid`, where the kernel does not send them.

@@ -104,7 +104,7 @@ fn fields(
     if leads_nowhere(route.kind) {
         route.hops.clear();
     } else if route.hops.is_empty() && (hop.link != 0 || hop.gateway.is_some()) {
-        route.hops.push(hop);
+        route.hops = vec![hop]; // room for one, where push would make room for four
     }
     Ok(())
 }

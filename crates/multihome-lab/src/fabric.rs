@@ -78,8 +78,6 @@ const ROUTES: &[Sysctl<'static>] = &[
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv6/conf/default/forwarding", "1"),
     ("ipv6/conf/default/proxy_ndp", "1"),
-    // No link-local addresses but those that are added.
-    ("ipv6/conf/default/addr_gen_mode", "1"),
 ];
 
 // ===== impl Fabric =====
@@ -90,7 +88,8 @@ impl Fabric {
     /// # Errors
     /// When a namespace, link or route cannot be made.
     pub fn new() -> Result<Fabric, Error> {
-        let netns = Netns::new("router", &[])?;
+        // No link-local addresses but those that are added.
+        let netns = Netns::new("router", &[("ipv6/conf/default/addr_gen_mode", "1")])?;
         let end = |name| End { netns: &netns, name, mac: None };
         Netns::veth(end(SINK), end("drain"))?;
         // Before the namespace forwards: a router's link would join the routers' multicast
@@ -146,6 +145,7 @@ impl Fabric {
         ])?;
         self.netns.add_address(&name, &Ifaddr::new(port.gateway4.into(), 32))?;
         self.netns.add_address(&name, &Ifaddr::new(port.gateway6.into(), 64))?;
+        self.netns.settle(&name, port.gateway6.into())?;
         for family in Family::BOTH {
             self.netns.add_rule(&guard(family, &name, None))?;
         }
@@ -231,6 +231,7 @@ impl Fabric {
                 return Ok(());
             }
             self.netns.add_address(name, &to)?;
+            self.netns.settle(name, to.address)?;
             self.netns.del_address(name, &from)
         };
         swap(Ifaddr::new(old.gateway4.into(), 32), Ifaddr::new(new.gateway4.into(), 32))?;
@@ -280,6 +281,7 @@ impl Fabric {
             missing(self.netns.add_route(&via_link(TABLE_MAIN, *prefix, index)))?;
         }
         missing(self.netns.add_address(name, &Ifaddr::new(port.gateway6.into(), 64)))?;
+        self.netns.settle(name, port.gateway6.into())?;
         self.proxy_others(name)
     }
 

@@ -5,10 +5,10 @@
 //! leave it: addresses, connected routes, defaults and static routes in main, and nothing of
 //! multihome's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use multihome_core::model::Route;
 use multihome_core::model::names::TABLE_MAIN;
@@ -55,8 +55,6 @@ const CLIENT_ROUTER: Mac = Mac([0x02, 0x8f, 0x53, 0x6f, 0x00, 0x01]);
 const PROTOCOL_BOOT: u8 = 3;
 /// Seconds for which routers advertise themselves; RFC 4861 allows 9000.
 const ROUTER_LIFETIME: u16 = 9000;
-/// How long a router may take to be heard.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A host or client takes what its router advertises, and makes no addresses from it.
 const LISTENS: &[(&str, &str)] = &[
@@ -230,6 +228,9 @@ impl Lab {
         for address in &card.addresses {
             missing(self.host.add_address(&card.name, address))?;
         }
+        for address in &card.addresses {
+            self.host.settle(&card.name, address.address)?;
+        }
         for route in self.gateway_routes(card)? {
             missing(self.host.add_route(&route))?;
         }
@@ -265,6 +266,9 @@ impl Lab {
         for address in &client.addresses {
             netns.add_address(CLIENT_LINK, address)?;
         }
+        for address in &client.addresses {
+            netns.settle(CLIENT_LINK, address.address)?;
+        }
         let (dst, index) = (Family::V4.all(), netns.index(CLIENT_LINK)?);
         netns.add_route(&via_gateway(TABLE_MAIN, dst, index, client.gateway4.into()))?;
         let addresses = client.addresses.iter().map(|a| a.address).collect();
@@ -288,6 +292,12 @@ impl Lab {
         }
         for address in &container.addresses {
             netns.add_address(CLIENT_LINK, address)?;
+        }
+        for address in &container.gateways {
+            host.settle(bridge, address.address)?;
+        }
+        for address in &container.addresses {
+            netns.settle(CLIENT_LINK, address.address)?;
         }
         let index = netns.index(CLIENT_LINK)?;
         for gateway in &container.gateways {
@@ -313,30 +323,11 @@ impl Lab {
         for (netns, link, port, default) in cards.chain(clients) {
             let lifetime = if default { ROUTER_LIFETIME } else { 0 };
             let what = format!("a router advertisement by {link}");
-            self.wait(netns, &what, || {
+            let gateway = self.fabric.port(port)?.gateway6;
+            netns.wait(&what, || {
                 self.fabric.advertise(port, lifetime)?;
-                if default { has_default6(netns, link) } else { has_received(netns, link) }
+                if default { has_default6(netns, link, gateway) } else { has_received(netns, link) }
             })?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn wait(
-        &self,
-        netns: &Netns,
-        what: &str,
-        mut done: impl FnMut() -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        let start = Instant::now();
-        while !done()? {
-            if start.elapsed() > PATIENCE {
-                return Err(Error::Late {
-                    what: what.to_owned(),
-                    netns: netns.name().to_owned(),
-                    milliseconds: PATIENCE.as_millis(),
-                });
-            }
-            thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
@@ -357,14 +348,13 @@ pub(crate) fn unknown<'a>(
     Error::Unknown { what, name: name.to_owned(), known }
 }
 
-/// Whether a namespace has an IPv6 default by a link, in the kernel's own list: destination,
-/// length, source, length, next hop, metric, reference counts, flags, link, all in hexadecimal.
-pub(crate) fn has_default6(netns: &Netns, link: &str) -> Result<bool, Error> {
-    let none = "0".repeat(32);
+/// Whether a namespace has an IPv6 default by a gateway, in the kernel's own list: destination,
+/// length, source, length, next hop, metric, two counters, flags, link, in hexadecimal.
+pub(crate) fn has_default6(netns: &Netns, link: &str, gateway: Ipv6Addr) -> Result<bool, Error> {
+    let gateway = format!("{:032x}", gateway.to_bits());
     Ok(netns.proc_net("ipv6_route")?.lines().any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        matches!(fields[..], [dst, "00", _, _, hop, .., dev]
-            if dst == none && hop != none && dev == link)
+        matches!(fields[..], [_, "00", _, _, hop, .., dev] if hop == gateway && dev == link)
     }))
 }
 

@@ -79,7 +79,7 @@ impl Lab {
         let to = SocketAddrV6::new(gateway, 9, 0, self.host.index(name)?).into();
         let timeout = Duration::from_millis(20);
         let question = Ask { proto: Proto::Tcp, from: None, to, timeout };
-        self.wait(&self.host, &format!("an answer of the router by {name}"), || {
+        self.host.wait(&format!("an answer of the router by {name}"), || {
             Ok(matches!(ask(&self.host, &question)?, Answer::Refused(_)))
         })
     }
@@ -93,6 +93,7 @@ impl Lab {
         let card = self.card(name)?.name.clone();
         self.fabric.allow(&card, Prefix::host(address.address))?;
         self.host.add_address(&card, &address)?;
+        self.host.settle(&card, address.address)?;
         self.answerer.listen(address.address)?;
         self.cards.iter_mut().filter(|c| c.name == card).for_each(|c| c.addresses.push(address));
         Ok(())
@@ -163,8 +164,8 @@ impl Lab {
         let card = self.card(name)?;
         self.fabric.advertise(name, 0)?;
         self.gateway_routes(card)?.iter().try_for_each(|r| self.host.del_route(r))?;
-        self.wait(&self.host, &format!("the end of the IPv6 default by {name}"), || {
-            Ok(!has_default6(&self.host, name)?)
+        self.host.wait(&format!("the end of the IPv6 default by {name}"), || {
+            Ok(!has_default6(&self.host, name, card.gateway6)?)
         })
     }
 }

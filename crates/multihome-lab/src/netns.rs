@@ -9,10 +9,12 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use multihome_kernel::socket::Socket;
 use multihome_kernel::wire::Message;
@@ -218,6 +220,51 @@ impl Netns {
         counters.ok_or_else(|| {
             Error::step(&self.name, format!("count packets of {link}"), "no such link")
         })
+    }
+
+    /// Waits until a new IPv6 address works. The kernel finishes it in a work queue
+    /// (`addrconf_dad_work`, also without duplicate address detection): until then there is no
+    /// route in the table `local`, and the solicited-node group is not joined. What is sent to
+    /// it in that moment is lost, and the next solicitation comes a second later.
+    ///
+    /// # Errors
+    /// When that takes too long, because the link is down for one.
+    pub fn settle(&self, link: &str, address: IpAddr) -> Result<(), Error> {
+        const RTF_LOCAL: u32 = 0x8000_0000;
+        let IpAddr::V6(v6) = address else { return Ok(()) };
+        let wanted = format!("{:032x}", v6.to_bits());
+        self.wait(&format!("readiness of {address} on {link}"), || {
+            // Destination, length, source, length, next hop, metric, counters, flags, link.
+            Ok(self.proc_net("ipv6_route")?.lines().any(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                matches!(fields[..], [dst, "80", .., flags, dev] if dst == wanted && dev == link
+                    && u32::from_str_radix(flags, 16).is_ok_and(|f| f & RTF_LOCAL != 0))
+            }))
+        })
+    }
+
+    /// Waits until something is so, in here.
+    ///
+    /// # Errors
+    /// When that takes more than three seconds, or asking fails.
+    pub fn wait(
+        &self,
+        what: &str,
+        mut done: impl FnMut() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        const PATIENCE: Duration = Duration::from_secs(3);
+        let start = Instant::now();
+        while !done()? {
+            if start.elapsed() > PATIENCE {
+                return Err(Error::Late {
+                    what: what.to_owned(),
+                    netns: self.name.clone(),
+                    milliseconds: PATIENCE.as_millis(),
+                });
+            }
+            thread::sleep(Duration::from_micros(300));
+        }
+        Ok(())
     }
 
     /// Sends a request and waits for the kernel's answer; `step` says what it does.

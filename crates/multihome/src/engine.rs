@@ -4,13 +4,15 @@
 //! daemon keeps it up to date by events; both then call [`Engine::reconcile`], so there is
 //! one way in which the kernel is ever changed.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use multihome_core::diff::{diff, revert};
-use multihome_core::model::names::TABLE_LOCAL;
+use multihome_core::interest::is_a_daemons;
+use multihome_core::model::Route;
 use multihome_core::model::snapshot::{Event, Stale};
-use multihome_core::{Change, Config, Family, Memory, Plan, Snapshot, plan};
+use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 
 use crate::error::{self, Failure};
@@ -27,11 +29,18 @@ pub struct Engine {
     memory: Memory,
     memory_file: MemoryFile,
     stale: Stale,
+    interest: Interest,
+    /// Daemons' routes that were passed over as of no interest.
+    passed_over: usize,
     said: BTreeSet<String>,
     /// When the IPv6 routes were last dumped: what their lifetimes count from.
     seen_at: Instant,
     expires_at: Option<Instant>,
 }
+
+/// How often a plan may show that more routes are of interest: those that one look brings may
+/// in turn hold others.
+const WIDENINGS: usize = 3;
 
 /// What a reconcile did.
 #[derive(Debug, Default)]
@@ -65,6 +74,8 @@ impl Engine {
             memory: memory_file.memory(),
             memory_file,
             stale: Stale::default(),
+            interest: Interest::default(),
+            passed_over: 0,
             said: BTreeSet::new(),
             seen_at: Instant::now(),
             expires_at: None,
@@ -76,6 +87,11 @@ impl Engine {
         &self.snapshot
     }
 
+    /// What it knew in the end.
+    pub fn into_snapshot(self) -> Snapshot {
+        self.snapshot
+    }
+
     /// Follows another configuration from now on.
     pub fn set_config(&mut self, config: Config) {
         self.config = config;
@@ -84,9 +100,13 @@ impl Engine {
 
     /// Looks at all that the kernel holds.
     pub fn observe(&mut self) -> Result<(), Failure> {
-        self.snapshot = self.kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
-        // The kernel's own addresses are in the address list already.
-        self.snapshot.remove_routes(|r| r.table == TABLE_LOCAL);
+        let interest = &self.interest;
+        let passed_over = Cell::new(0_usize);
+        self.snapshot = self
+            .kernel
+            .snapshot_of(&|r| wanted(interest, r, &passed_over))
+            .map_err(error::kernel("read the kernel's state"))?;
+        self.passed_over = passed_over.get();
         self.snapshot.table_names = rt_tables::read();
         self.stale = Stale::default();
         self.seen_at = Instant::now();
@@ -95,11 +115,16 @@ impl Engine {
 
     /// Follows one event of the kernel's.
     pub fn follow(&mut self, event: Event) {
-        match &event {
-            Event::NewRoute { route, .. } | Event::DelRoute(route)
-                if route.table == TABLE_LOCAL => {}
-            _ => self.stale.merge(self.snapshot.apply(event)),
+        if let Event::NewRoute { route, replace, .. } = &event
+            && !self.interest.wants(route)
+        {
+            self.passed_over += usize::from(is_a_daemons(route));
+            if *replace {
+                self.snapshot.remove_replaced(route);
+            }
+            return;
         }
+        self.stale.merge(self.snapshot.apply(event));
     }
 
     /// The netlink port of our own requests: events that carry it are our own doing.
@@ -139,16 +164,42 @@ impl Engine {
         if stale.families.contains(&Family::V6) {
             self.seen_at = Instant::now();
         }
-        self.kernel
-            .refresh(&mut self.snapshot, &stale)
-            .map_err(error::kernel("read the kernel's routes again"))
+        let interest = &self.interest;
+        let passed_over = Cell::new(self.passed_over);
+        let result =
+            self.kernel.refresh(&mut self.snapshot, &stale, &|r| wanted(interest, r, &passed_over));
+        self.passed_over = passed_over.get();
+        result.map_err(error::kernel("read the kernel's routes again"))
     }
 
     /// What should be there, and the steps to it.
-    pub fn plan(&mut self) -> (Plan, Vec<Change>) {
-        let plan = plan::make(&self.snapshot, &self.config, &self.memory);
+    pub fn plan(&mut self) -> Result<(Plan, Vec<Change>), Failure> {
+        let mut plan = plan::make(&self.snapshot, &self.config, &self.memory);
+        for _ in 0..WIDENINGS {
+            if !self.widen(&plan)? {
+                break;
+            }
+            plan = plan::make(&self.snapshot, &self.config, &self.memory);
+        }
         let changes = diff(&self.snapshot, &plan);
-        (plan, changes)
+        Ok((plan, changes))
+    }
+
+    /// Makes sure that what was passed over is still of no interest to this plan; looks again at
+    /// the routes if not, and says that it did.
+    fn widen(&mut self, plan: &Plan) -> Result<bool, Failure> {
+        let interest = Interest::of(plan);
+        if interest == self.interest {
+            return Ok(false);
+        }
+        self.interest = interest;
+        if self.passed_over == 0 {
+            return Ok(false);
+        }
+        self.passed_over = 0;
+        self.stale.families.extend(Family::BOTH);
+        self.refresh()?;
+        Ok(true)
     }
 
     /// Learns gateways from what it knows, and forgets those that were withdrawn.
@@ -173,7 +224,7 @@ impl Engine {
         let (plan, changes) = match goal {
             Goal::Plan => {
                 self.learn()?;
-                self.plan()
+                self.plan()?
             }
             Goal::Nothing => {
                 let plan = plan::nothing(&self.snapshot, &self.config);
@@ -183,7 +234,7 @@ impl Engine {
         };
         self.expires_at = self.first_expiry();
         self.say(&plan);
-        self.name_tables(goal, &plan);
+        self.name_tables(goal, &plan, &changes);
         let failures = self.execute(&changes);
         Ok(Outcome { plan, changes, failures })
     }
@@ -238,11 +289,17 @@ impl Engine {
         self.said = now;
     }
 
-    fn name_tables(&mut self, goal: Goal, plan: &Plan) {
+    fn name_tables(&mut self, goal: Goal, plan: &Plan, changes: &[Change]) {
         let result = match goal {
             Goal::Plan if plan.new_table_names.is_empty() => return,
             Goal::Plan => rt_tables::add(&plan.new_table_names),
-            Goal::Nothing => rt_tables::remove(),
+            Goal::Nothing => {
+                let left = changes.iter().filter_map(|c| match c {
+                    Change::DelRoute(route) => Some(route.table),
+                    _ => None,
+                });
+                rt_tables::remove(&left.collect())
+            }
         };
         match result {
             Ok(()) => self.snapshot.table_names = rt_tables::read(),
@@ -260,4 +317,13 @@ pub fn commands(outcome: &Outcome, snapshot: &Snapshot) -> (Vec<String>, Vec<Str
         words::plan::commands(&outcome.changes, &names),
         words::plan::commands(&revert(&outcome.changes), &names),
     )
+}
+
+/// Whether a route is of interest; counts the daemons' routes that are not.
+fn wanted(interest: &Interest, route: &Route, passed_over: &Cell<usize>) -> bool {
+    let wanted = interest.wants(route);
+    if !wanted && is_a_daemons(route) {
+        passed_over.set(passed_over.get() + 1);
+    }
+    wanted
 }

@@ -4,7 +4,7 @@
 //! ships. Names that our configuration made up go to a file of our own in
 //! `rt_tables.d`, so that `ip route show table data` works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -60,9 +60,31 @@ fn parse(text: &str, names: &mut BTreeMap<u32, String>) {
 
 /// Adds names to our own file.
 pub fn add(new: &BTreeMap<u32, String>) -> io::Result<()> {
+    let mut names = own();
+    names.extend(new.iter().map(|(n, name)| (*n, name.clone())));
+    write(&names)
+}
+
+/// Removes the names of these tables from our own file, and the file with the last of them.
+/// Other network namespaces share the file, so the rest is not ours to judge.
+pub fn remove(tables: &BTreeSet<u32>) -> io::Result<()> {
+    let mut names = own();
+    let count = names.len();
+    names.retain(|n, _| !tables.contains(n));
+    match (names.len(), count) {
+        (left, before) if left == before => Ok(()),
+        (0, _) => fs::remove_file(OURS),
+        _ => write(&names),
+    }
+}
+
+fn own() -> BTreeMap<u32, String> {
     let mut names = BTreeMap::new();
     read_file(Path::new(OURS), &mut names);
-    names.extend(new.iter().map(|(n, name)| (*n, name.clone())));
+    names
+}
+
+fn write(names: &BTreeMap<u32, String>) -> io::Result<()> {
     let mut text =
         String::from("# Names of multihome's routing tables; `multihome down` removes them.\n");
     for (number, name) in names {
@@ -74,14 +96,6 @@ pub fn add(new: &BTreeMap<u32, String>) -> io::Result<()> {
     let temporary = Path::new(OURS).with_extension("new");
     fs::write(&temporary, text)?;
     fs::rename(&temporary, OURS)
-}
-
-/// Removes our own file.
-pub fn remove() -> io::Result<()> {
-    match fs::remove_file(OURS) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
 }
 
 /// The path of our own file, for messages.

@@ -240,6 +240,11 @@ impl Snapshot {
         true
     }
 
+    /// Takes out the routes whose place a route took that is not to be kept itself.
+    pub fn remove_replaced(&mut self, by: &Route) {
+        self.routes.remove(&by.key());
+    }
+
     /// Takes out the first rule that is equal; false when there is none.
     pub fn remove_rule(&mut self, rule: &Rule) -> bool {
         let key = (rule.family, rule.priority);

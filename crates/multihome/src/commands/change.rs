@@ -54,7 +54,7 @@ fn change(
         let names = engine.snapshot().names();
         engine.observe()?;
         left = match goal {
-            Goal::Plan => engine.plan().1,
+            Goal::Plan => engine.plan()?.1,
             Goal::Nothing => engine.left_of_ours(),
         };
         for (at, e) in &outcome.failures {

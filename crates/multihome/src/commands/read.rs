@@ -5,13 +5,13 @@ use std::io::Read as _;
 use std::path::Path;
 
 use multihome_core::diff::{diff, revert};
-use multihome_core::{Memory, Snapshot, plan};
+use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 
 use crate::cli::{Json, PlanArgs, Reading};
 use crate::config_files;
+use crate::engine::Engine;
 use crate::error::{self, Failure, PENDING};
-use crate::memory_file::MemoryFile;
 use crate::output::{self, Style};
 use crate::rt_tables;
 use crate::run_dir::RunDir;
@@ -25,9 +25,8 @@ const MAX_SNAPSHOT: u64 = 1 << 30;
 /// Shows how the host stands.
 pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
-    let (snapshot, memory, daemon) = observe(args)?;
-    let plan = plan::make(&snapshot, &config, &memory);
-    let changes = diff(&snapshot, &plan);
+    let daemon = args.snapshot.is_none().then(|| RunDir::path().daemon()).flatten();
+    let Seen { snapshot, plan, changes } = look(&config, args)?;
     let status = Status::new(&snapshot, &config, &plan, &changes, daemon);
     if args.json {
         output::json(&status)?;
@@ -36,16 +35,14 @@ pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     }
     Ok(match status.verdict {
         Verdict::Well | Verdict::NoUplinks => 0,
-        Verdict::NotInSync | Verdict::Conflict | Verdict::Incomplete => PENDING,
+        Verdict::Degraded | Verdict::NotInSync | Verdict::Conflict | Verdict::Incomplete => PENDING,
     })
 }
 
 /// Shows what `apply` would change.
 pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
-    let (snapshot, memory, _) = observe(&args.reading)?;
-    let plan = plan::make(&snapshot, &config, &memory);
-    let changes = diff(&snapshot, &plan);
+    let Seen { snapshot, plan, changes } = look(&config, &args.reading)?;
     let names = snapshot.names();
     let conflicts: Vec<_> = plan.conflicts.iter().map(|c| words::conflict(c, &names)).collect();
     if args.reading.json {
@@ -88,15 +85,26 @@ pub fn snapshot(args: &Json) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What is there, what is remembered of it, and who runs as the daemon. A snapshot in a file is
-/// of another time or host, where neither applies.
-fn observe(args: &Reading) -> Result<(Snapshot, Memory, Option<String>), Failure> {
+/// What is there, what should be, and the steps in between.
+struct Seen {
+    snapshot: Snapshot,
+    plan: Plan,
+    changes: Vec<Change>,
+}
+
+/// Looks at the kernel, or at a file. A snapshot in a file is of another time or host, so what
+/// this host remembers does not apply to it.
+fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
     if let Some(path) = &args.snapshot {
-        return Ok((from_file(path)?, Memory::default(), None));
+        let snapshot = from_file(path)?;
+        let plan = plan::make(&snapshot, config, &Memory::default());
+        let changes = diff(&snapshot, &plan);
+        return Ok(Seen { snapshot, plan, changes });
     }
-    let dir = RunDir::path();
-    let snapshot = live()?;
-    Ok((snapshot, MemoryFile::read(&dir).memory(), dir.daemon()))
+    let mut engine = Engine::open(config.clone(), &RunDir::path())?;
+    engine.observe()?;
+    let (plan, changes) = engine.plan()?;
+    Ok(Seen { snapshot: engine.into_snapshot(), plan, changes })
 }
 
 fn live() -> Result<Snapshot, Failure> {

@@ -76,10 +76,10 @@ impl Report {
         for card in net.cards() {
             let addresses: Vec<String> =
                 card.addresses.iter().map(|a| a.address.to_string()).collect();
-            let _ = writeln!(text, "  host    {:10} {}", card.name, addresses.join("  "));
+            let _ = writeln!(text, "  host    {:11} {}", card.name, addresses.join("  "));
         }
         for client in net.clients() {
-            let _ = writeln!(text, "  client  {:10} {}", client.name, client.about);
+            let _ = writeln!(text, "  client  {:11} {}", client.name, client.about);
         }
         text.push_str("The fabric drops what leaves by a port that does not own its source.");
         self.say(&text);
@@ -156,22 +156,20 @@ impl Report {
     }
 
     fn matrix(&mut self, net: &Lab, matrix: &Matrix) {
-        let mut text = String::new();
-        let clients: Vec<&str> = net.clients().iter().map(|c| c.name.as_str()).collect();
+        const WORD: usize = "answered".len();
         let width = net.addresses().iter().map(|a| a.to_string().len()).max().unwrap_or(0);
-        let _ = write!(text, "  {:7}{:width$}", "", "");
-        clients.iter().for_each(|c| text.push_str(&format!("  {c:>10}")));
-        for card in net.cards() {
-            for address in card.addresses.iter().map(|a| a.address) {
-                let _ = write!(text, "\n  {:7}{:width$}", card.name, address.to_string());
-                for client in &clients {
-                    let word = match matrix.verdict(client, address) {
-                        Some(true) => self.style.good(&format!("{:>10}", "answered")),
-                        Some(false) => self.style.bad(&format!("{:>10}", "silent")),
-                        None => self.style.warn(&format!("{:>10}", "partly")),
-                    };
-                    let _ = write!(text, "  {word}");
-                }
+        let columns: Vec<(&str, usize)> =
+            net.clients().iter().map(|c| (c.name.as_str(), c.name.len().max(WORD) + 2)).collect();
+        let mut text = format!("  {:width$}", "");
+        columns.iter().for_each(|(client, wide)| text.push_str(&format!("{client:>wide$}")));
+        for address in net.cards().iter().flat_map(|c| c.addresses.iter().map(|a| a.address)) {
+            let _ = write!(text, "\n  {:width$}", address.to_string());
+            for (client, wide) in &columns {
+                text.push_str(&match matrix.verdict(client, address) {
+                    Some(true) => self.style.good(&format!("{:>wide$}", "answered")),
+                    Some(false) => self.style.bad(&format!("{:>wide$}", "silent")),
+                    None => self.style.warn(&format!("{:>wide$}", "partly")),
+                });
             }
         }
         self.say(&text);

@@ -45,6 +45,8 @@ pub struct Status {
 pub enum Verdict {
     /// Every uplink answers by its own door.
     Well,
+    /// All that can be done is done, but an uplink is down or has lost its gateway.
+    Degraded,
     /// There is no uplink: nothing to do.
     NoUplinks,
     /// Steps are pending.
@@ -162,7 +164,7 @@ impl Status {
         let mut out = String::new();
         let headline = match self.verdict {
             Verdict::Well => style.good(&self.summary),
-            Verdict::NoUplinks => style.warn(&self.summary),
+            Verdict::Degraded | Verdict::NoUplinks => style.warn(&self.summary),
             _ => style.bad(&self.summary),
         };
         let _ = writeln!(out, "{}", style.bold(&headline));
@@ -225,6 +227,10 @@ fn verdict(
     if plan.uplinks.is_empty() {
         return (Verdict::NoUplinks, "nothing to do: no interface has a gateway".into());
     }
+    let lost = lost(snapshot, plan);
+    if !lost.is_empty() {
+        return (Verdict::Degraded, format!("degraded: {}", lost.join(", ")));
+    }
     let mut summary = match managed {
         1 => "all is well: 1 uplink answers by its own door".to_owned(),
         n => format!("all is well: {n} uplinks answer by their own door"),
@@ -233,6 +239,24 @@ fn verdict(
         let _ = write!(summary, ", {primary} is left to main");
     }
     (Verdict::Well, summary)
+}
+
+/// What the uplinks have lost, so that they cannot answer.
+fn lost(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
+    let mut lost = Vec::new();
+    for planned in &plan.uplinks {
+        let uplink = &planned.uplink;
+        let name = &uplink.name;
+        if !uplink.up {
+            lost.push(format!("{name} is down"));
+        } else if !snapshot.link(uplink.link).is_some_and(|l| l.has_carrier()) {
+            lost.push(format!("{name} has no carrier"));
+        } else {
+            let without = uplink.sides.iter().filter(|s| s.ways.is_empty());
+            lost.extend(without.map(|s| format!("{name} has no {} gateway", s.family)));
+        }
+    }
+    lost
 }
 
 fn problem(c: &Conflict, names: &Names) -> Problem {
