@@ -244,16 +244,21 @@ fn rule_block(config: &Config, uplinks: &[Planned]) -> Vec<Rule> {
 /// Takes over into the plan what is already there for sides that are frozen, so that nothing of
 /// it is removed.
 fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
-    let frozen: BTreeSet<(Family, u32)> = plan
-        .uplinks
-        .iter()
-        .filter_map(|p| Some((p, p.table?)))
-        .flat_map(|(p, table)| p.frozen.iter().map(move |f| (*f, table)))
-        // A table that another uplink has is kept by that one's plan.
-        .filter(|(f, table)| {
-            !plan.uplinks.iter().any(|p| p.table == Some(*table) && p.side(*f).is_some())
-        })
-        .collect();
+    let mut frozen: BTreeSet<(Family, u32)> = BTreeSet::new();
+    for planned in plan.uplinks.iter().filter(|p| p.table.is_some()) {
+        for family in &planned.frozen {
+            frozen.extend(planned.table.map(|table| (*family, table)));
+            // Configuration may name another table by now: the one in use stays in use.
+            let bound = snapshot.rules().filter(|r| {
+                r.is_ours() && r.family == *family && r.oif.as_ref() == Some(&planned.uplink.name)
+            });
+            frozen.extend(bound.filter_map(|r| Some((*family, r.table()?))));
+        }
+    }
+    // A table that another uplink has is kept by that one's plan.
+    frozen.retain(|(family, table)| {
+        !plan.uplinks.iter().any(|p| p.table == Some(*table) && p.side(*family).is_some())
+    });
     if frozen.is_empty() {
         return;
     }

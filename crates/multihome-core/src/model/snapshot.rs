@@ -76,7 +76,7 @@ pub struct Stale {
     pub families: BTreeSet<Family>,
     /// Routes of these tables.
     pub tables: BTreeSet<(Family, u32)>,
-    /// IPv4 routes of any table that leave by these links.
+    /// Routes of any table that leave by these links.
     pub links: BTreeSet<u32>,
     /// The nexthop objects.
     pub nexthops: bool,
@@ -197,7 +197,8 @@ impl Snapshot {
 
     /// Puts a route in beside others of its key; an equal one stays alone.
     pub fn insert_route(&mut self, route: Route) {
-        let same = self.routes.entry(route.key()).or_default();
+        // Nearly every key has one route.
+        let same = self.routes.entry(route.key()).or_insert_with(|| Vec::with_capacity(1));
         match same.iter_mut().find(|r| is_same_route(r, &route)) {
             Some(r) => *r = route,
             None => same.push(route),
@@ -207,7 +208,8 @@ impl Snapshot {
     /// Puts a rule in behind those of its priority, where the kernel puts it
     /// (`fib_newrule`).
     pub fn insert_rule(&mut self, rule: Rule) {
-        self.rules.entry((rule.family, rule.priority)).or_default().push(rule);
+        let same = self.rules.entry((rule.family, rule.priority));
+        same.or_insert_with(|| Vec::with_capacity(1)).push(rule);
     }
 
     /// Puts a nexthop object in.
@@ -267,12 +269,10 @@ impl Snapshot {
         let mut stale = Stale::default();
         match event {
             Event::NewLink(link) => {
-                // A link that goes down or loses its carrier takes IPv4 routes with it, and one
-                // that comes up gets connected routes back, some of it in silence.
-                if self.links.get(&link.index).is_none_or(|old| {
-                    (old.is_up(), old.has_carrier(), old.master)
-                        != (link.is_up(), link.has_carrier(), link.master)
-                }) {
+                // A link that goes down or loses its carrier takes IPv4 routes with it, one that
+                // comes up gets connected routes back, and even a change of group has been seen to
+                // clear RTNH_F_LINKDOWN: all of it in silence.
+                if self.links.get(&link.index) != Some(&link) {
                     stale.links.insert(link.index);
                 }
                 self.insert_link(link);

@@ -4,7 +4,7 @@ use multihome_core::model::{Action, Address, Hop, Nexthop, Route, RouteKind, Rul
 use multihome_core::{Change, Family, Prefix, Snapshot};
 use multihome_kernel::{Error, Kernel, Message, address, link, nexthop, route, rule};
 
-use crate::netns::{ip, links};
+use crate::netns::{eventually, ip, links};
 
 struct World {
     kernel: Kernel,
@@ -333,6 +333,7 @@ pub fn addresses_and_nexthops_are_made() {
     ];
     w.all(all.iter().map(address::add));
     assert!(w.one(address::add(&all[0])).unwrap_err().is_exists());
+    eventually("no address is tentative", || ip("-6 address show tentative").is_empty());
     let shown = ip("address show dev vc");
     for expected in [
         "inet 10.3.0.1/28 scope global noprefixroute vc",

@@ -20,6 +20,10 @@ const TESTS: &[Test] = &[
     ("routes_are_read", observe::routes_are_read),
     ("routes_by_nexthop_objects_are_read", observe::routes_by_nexthop_objects_are_read),
     ("what_is_stale_is_read_again", observe::what_is_stale_is_read_again),
+    (
+        "what_is_stale_is_read_again_with_nexthop_objects",
+        observe::what_is_stale_is_read_again_with_nexthop_objects,
+    ),
     ("large_dumps_are_whole", observe::large_dumps_are_whole),
     ("sysctls_are_read_and_written", observe::sysctls_are_read_and_written),
     ("routes_are_made_and_unmade", apply::routes_are_made_and_unmade),
@@ -32,6 +36,7 @@ const TESTS: &[Test] = &[
     ("changes_are_carried_out", apply::changes_are_carried_out),
     ("events_lead_to_what_a_dump_shows", watch::events_lead_to_what_a_dump_shows),
     ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),
+    ("an_event_carries_the_port_of_its_request", watch::an_event_carries_the_port_of_its_request),
     ("an_overrun_is_told_and_survived", watch::an_overrun_is_told_and_survived),
 ];
 

@@ -75,6 +75,7 @@ pub fn links() {
     ip("address add 10.0.0.1/24 dev va");
     ip("address add 10.7.0.1/24 dev vc");
     ip("address add 2001:db8::1/64 dev va nodad");
+    eventually("all are up", || ip("-o link").matches(" state UP ").count() == 4);
     eventually("no address is tentative", || ip("-6 address show tentative").is_empty());
 }
 
