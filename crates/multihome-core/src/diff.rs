@@ -9,6 +9,7 @@
 //! Nothing is removed or replaced on the strength of an incomplete snapshot, and nothing
 //! but our own objects is ever named in a change.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -72,9 +73,16 @@ pub fn diff(snapshot: &Snapshot, plan: &Plan) -> Vec<Change> {
 /// The steps that undo `changes`, in the order in which they must be taken.
 #[must_use]
 pub fn revert(changes: &[Change]) -> Vec<Change> {
+    // What is replaced leans on connected routes both before and after, so these go first both
+    // ways.
+    let mut replaced = changes.iter().filter(|c| matches!(c, Change::ReplaceRoute { .. }));
     changes
         .iter()
         .rev()
+        .map(|change| match change {
+            Change::ReplaceRoute { .. } => replaced.next().unwrap_or(change),
+            _ => change,
+        })
         .map(|change| match change.clone() {
             Change::AddRoute(route) => Change::DelRoute(route),
             Change::DelRoute(route) => Change::AddRoute(route),
@@ -144,7 +152,7 @@ fn rules(snapshot: &Snapshot, plan: &Plan, removes: bool, changes: &mut Vec<Chan
                 (None, None) => break,
             }
         }
-        missing.sort_by(|a, b| b.priority.cmp(&a.priority));
+        missing.sort_by_key(|r| Reverse(r.priority));
         changes.extend(missing.into_iter().cloned().map(Change::AddRule));
         if removes {
             // Front first; of equal priority the kernel finds the one that was asked for.

@@ -133,6 +133,7 @@ fn copy(route: &Route, uplink: &Uplink, own: &BTreeSet<IpAddr>, table: u32) -> R
         nhid: None,
         expires: None,
         flags: 0,
+        metrics: route.path_metrics(),
         ..route.clone()
     }
 }

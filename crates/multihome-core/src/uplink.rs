@@ -177,8 +177,8 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
             addresses.sort_by_key(|a| (a.is_secondary() || a.is_temporary(), a.is_dadfailed()));
             let ways = ways(config, memory, &live, link, &addresses);
             // The primary has no rules of its own: what is there is from before it was one.
-            let was_one = !config.is_primary(link)
-                && marked.contains(&(family, config.number(link.index)));
+            let was_one =
+                !config.is_primary(link) && marked.contains(&(family, config.number(link.index)));
             if !ways.is_empty() || was_one {
                 sides.push(Side { family, addresses, ways });
             }
@@ -258,7 +258,7 @@ impl<'a> LiveRoutes<'a> {
             }
             ways.push(Way {
                 hops,
-                metrics: route.metrics.clone(),
+                metrics: route.path_metrics(),
                 preference: route.preference,
                 learnt: Learnt::DefaultRoute {
                     table: route.table,

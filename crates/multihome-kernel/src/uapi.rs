@@ -55,6 +55,7 @@ pub const RTM_NEWNEIGH: u16 = 28;
 pub const RTM_NEWRULE: u16 = 32;
 pub const RTM_DELRULE: u16 = 33;
 pub const RTM_GETRULE: u16 = 34;
+pub const RTM_NEWPREFIX: u16 = 52;
 pub const RTM_NEWNEXTHOP: u16 = 104;
 pub const RTM_DELNEXTHOP: u16 = 105;
 pub const RTM_GETNEXTHOP: u16 = 106;
@@ -65,6 +66,7 @@ pub const RTNLGRP_IPV4_ROUTE: u32 = 7;
 pub const RTNLGRP_IPV4_RULE: u32 = 8;
 pub const RTNLGRP_IPV6_IFADDR: u32 = 9;
 pub const RTNLGRP_IPV6_ROUTE: u32 = 11;
+pub const RTNLGRP_IPV6_PREFIX: u32 = 18;
 pub const RTNLGRP_IPV6_RULE: u32 = 19;
 pub const RTNLGRP_NEXTHOP: u32 = 32;
 

@@ -17,9 +17,9 @@ use crate::error::Error;
 use crate::socket::{bound, enlarge, receive};
 use crate::uapi::{
     NLM_F_APPEND, NLM_F_REPLACE, RTM_DELADDR, RTM_DELLINK, RTM_DELNEXTHOP, RTM_DELROUTE,
-    RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEXTHOP, RTM_NEWROUTE, RTM_NEWRULE,
-    RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_IFADDR,
-    RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK, RTNLGRP_NEXTHOP,
+    RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEXTHOP, RTM_NEWPREFIX, RTM_NEWROUTE,
+    RTM_NEWRULE, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV6_PREFIX, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK, RTNLGRP_NEXTHOP,
 };
 use crate::wire::{Malformed, Messages, Received};
 use crate::{address, link, nexthop, route, rule};
@@ -62,12 +62,13 @@ const QUEUE: usize = 8 * 1024 * 1024;
 /// ever acting. The socket stays readable then.
 const ENOUGH: usize = 100_000;
 
-const GROUPS: [(u32, &str); 8] = [
+const GROUPS: [(u32, &str); 9] = [
     (RTNLGRP_LINK, "links"),
     (RTNLGRP_IPV4_IFADDR, "IPv4 addresses"),
     (RTNLGRP_IPV6_IFADDR, "IPv6 addresses"),
     (RTNLGRP_IPV4_ROUTE, "IPv4 routes"),
     (RTNLGRP_IPV6_ROUTE, "IPv6 routes"),
+    (RTNLGRP_IPV6_PREFIX, "IPv6 prefixes"),
     (RTNLGRP_IPV4_RULE, "IPv4 rules"),
     (RTNLGRP_IPV6_RULE, "IPv6 rules"),
     (RTNLGRP_NEXTHOP, "nexthop objects"),
@@ -161,8 +162,15 @@ fn decode(m: &Received<'_>) -> Result<Option<Event>, Malformed> {
         RTM_DELROUTE => route::decode(m.payload)?.map(Event::DelRoute),
         RTM_NEWRULE => rule::decode(m.payload)?.map(Event::NewRule),
         RTM_DELRULE => rule::decode(m.payload)?.map(Event::DelRule),
+        RTM_NEWPREFIX => advertised(m.payload).map(Event::RouterAdvertised),
         RTM_NEWNEXTHOP => Some(Event::NewNexthop(nexthop::decode(m.payload)?)),
         RTM_DELNEXTHOP => Some(Event::DelNexthop(nexthop::decode_deleted(m.payload)?)),
         _ => None,
     })
+}
+
+/// The link by which a router advertised a prefix (`struct prefixmsg`).
+fn advertised(payload: &[u8]) -> Option<u32> {
+    let index = payload.get(4..8)?;
+    Some(u32::from_ne_bytes(index.try_into().ok()?))
 }

@@ -11,7 +11,7 @@
 //! the one that this is linked into; all that is made disappears with the process.
 
 pub mod answerer;
-pub mod enter;
+mod enter;
 pub mod error;
 pub mod fabric;
 pub mod ifaddr;

@@ -1,6 +1,6 @@
 //! Real traffic: sockets of the standard library and of the kernel, no tools.
 //!
-//! An [`Answerer`] on the host echoes what it is sent, from the address that it was sent to; a
+//! An [`Answerer`](crate::Answerer) on the host echoes what it is sent, from the address that it was sent to; a
 //! client [`ask`]s and gets an [`Answer`] within a bounded time. TCP tells whether a
 //! connection can be made, UDP whether a single packet comes back, and both tell the token
 //! apart from anyone else's. The UDP sockets are bound to one address each: a wildcard socket

@@ -335,7 +335,7 @@ fn an_address_belongs_to_one_port() {
     let matrix = lab.matrix(TIMEOUT).unwrap();
     for client in ["remote", "neighbour"] {
         for address in added {
-            assert_eq!(matrix.verdict(client, address), Some(true), "{client} {address}");
+            assert_eq!(matrix.verdict(client, address), Some(true), "{client}\n{matrix}");
         }
     }
     for address in added {

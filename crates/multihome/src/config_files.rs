@@ -18,7 +18,7 @@ const MAX_SIZE: u64 = 1 << 20;
 pub fn read(named: Option<&Path>) -> Result<Config, Failure> {
     let mut files = Vec::new();
     for path in paths(named)? {
-        let text = read_text(&path).map_err(error::file(&path))?;
+        let text = read_text(&path).map_err(error::config_file(&path))?;
         files.push((path.display().to_string(), text));
     }
     Ok(Config::parse(files.iter().map(|(path, text)| (path.as_str(), text.as_str())))?)
@@ -37,9 +37,9 @@ pub fn paths(named: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
         Ok(entries) => entries
             .map(|e| e.map(|e| e.path()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(error::file(DROP_INS))?,
+            .map_err(error::config_file(DROP_INS))?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(e) => return Err(error::file(DROP_INS)(e)),
+        Err(e) => return Err(error::config_file(DROP_INS)(e)),
     };
     drop_ins.retain(|p| p.extension().is_some_and(|e| e == "toml"));
     drop_ins.sort();
@@ -49,7 +49,7 @@ pub fn paths(named: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
 
 /// A file that is there but cannot be seen is an error: its absence would mean something else.
 fn exists(path: &Path) -> Result<bool, Failure> {
-    path.try_exists().map_err(error::file(path))
+    path.try_exists().map_err(error::config_file(path))
 }
 
 /// Reads a file, or a pipe as in `--config <(...)`.

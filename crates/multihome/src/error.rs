@@ -20,6 +20,14 @@ pub enum Failure {
     /// A configuration file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A configuration file could not be read.
+    #[error("{path}: {source}")]
+    ConfigFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {
@@ -74,7 +82,7 @@ impl Failure {
     /// The exit code that stands for it.
     pub fn code(&self) -> u8 {
         match self {
-            Failure::Config(_) => CONFIG,
+            Failure::Config(_) | Failure::ConfigFile { .. } => CONFIG,
             _ => FAILED,
         }
     }
@@ -102,6 +110,12 @@ impl Failure {
 pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Failure {
     let path = path.into();
     move |source| Failure::File { path, source }
+}
+
+/// A configuration file's error with its path.
+pub fn config_file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Failure {
+    let path = path.into();
+    move |source| Failure::ConfigFile { path, source }
 }
 
 /// A kernel error with what was tried.

@@ -76,15 +76,15 @@ impl Link {
         self.flags & IFF_LOOPBACK != 0
     }
 
-    /// What stays with the card when its index does not: the permanent address. Links whose
-    /// driver has none (veth, VLAN, macvlan) may share their address with another link, so there
-    /// the name belongs to it.
+    /// What stays with the card whatever it is called: its permanent address. Links whose driver
+    /// has none (veth, VLAN, macvlan) may share their address with another link, so there the
+    /// index belongs to it; one that is made anew is configured anew as well.
     #[must_use]
     pub fn identity(&self) -> String {
         match (&self.permanent_address, &self.address) {
             (Some(permanent), _) => permanent.clone(),
-            (None, Some(address)) => format!("{address} {}", self.name),
-            (None, None) => self.name.clone(),
+            (None, Some(address)) => format!("{address} {}", self.index),
+            (None, None) => self.index.to_string(),
         }
     }
 }

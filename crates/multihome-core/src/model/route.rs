@@ -149,6 +149,12 @@ pub const RTNH_F_ONLINK: u8 = 4;
 pub const RTNH_F_LINKDOWN: u8 = 16;
 /// `RTM_F_CLONED`: a cached copy, not a route of the table.
 pub const RTM_F_CLONED: u32 = 0x200;
+/// `RTPROT_RA`.
+const RTPROT_RA: u8 = 9;
+/// `RTAX_MTU`.
+const RTAX_MTU: u16 = 2;
+/// `RTAX_HOPLIMIT`.
+const RTAX_HOPLIMIT: u16 = 10;
 /// `RT_SCOPE_LINK`.
 pub const SCOPE_LINK: u8 = 253;
 /// The metric that IPv6 gives to a route without one (`IP6_RT_PRIO_USER`).
@@ -201,6 +207,20 @@ impl Route {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.protocol == super::PROTOCOL
+    }
+
+    /// Its path metrics as far as they are its own.
+    ///
+    /// On a router advertisement's route the kernel sets hop limit and MTU after it has announced
+    /// the route, and announces nothing more (`ndisc_router_discovery`). Both are the link's
+    /// anyway (`ip6_dst_hoplimit`, `ip6_mtu`), so a copy does without.
+    #[must_use]
+    pub fn path_metrics(&self) -> Metrics {
+        let mut metrics = self.metrics.clone();
+        if self.protocol == RTPROT_RA {
+            metrics.values.retain(|number, _| !matches!(*number, RTAX_MTU | RTAX_HOPLIMIT));
+        }
+        metrics
     }
 
     /// Whether its lifetime is over, so that look-ups pass it by.

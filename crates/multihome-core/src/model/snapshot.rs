@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::link::Link;
-use super::names::Names;
+use super::names::{Names, TABLE_MAIN};
 use super::nexthop::Nexthop;
 use super::route::{Route, RouteKey};
 use super::rule::Rule;
@@ -67,6 +67,8 @@ pub enum Event {
     NewNexthop(Nexthop),
     /// `RTM_DELNEXTHOP`: the identifier.
     DelNexthop(u32),
+    /// `RTM_NEWPREFIX`: a router advertisement came in by this link.
+    RouterAdvertised(u32),
 }
 
 /// What a snapshot can no longer vouch for after an event, so that it must be dumped again.
@@ -336,6 +338,11 @@ impl Snapshot {
                 self.nexthops.remove(&id);
                 // nexthop_flush_routes tells of IPv6 routes only.
                 stale.families.insert(Family::V4);
+            }
+            Event::RouterAdvertised(_) => {
+                // A changed lifetime or metric of a route that is there already is not announced
+                // (fib6_set_expires, fib6_metric_set).
+                stale.tables.insert((Family::V6, TABLE_MAIN));
             }
         }
         stale

@@ -6,6 +6,7 @@
 //! they emulate what the kernel then does by itself, silently or not.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use multihome_core::diff::Change;
@@ -43,7 +44,7 @@ pub(crate) enum Errno {
 }
 
 /// What it holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Kernel {
     links: BTreeMap<u32, Link>,
     addresses: Vec<Address>,
@@ -119,6 +120,15 @@ impl Kernel {
         address.is_loopback() || self.addresses.iter().any(|a| a.local == address)
     }
 
+    /// Whether our routes could all be added now, if they were not there.
+    pub(crate) fn could_make_ours_again(&self) -> bool {
+        let mut bare = self.clone();
+        bare.routes.retain(|r| !r.is_ours());
+        let mut ours: Vec<&Route> = self.routes.iter().filter(|r| r.is_ours()).collect();
+        ours.sort_by_key(|r| r.hops.iter().any(|h| h.gateway.is_some()));
+        ours.into_iter().all(|r| bare.add_route(r).is_ok())
+    }
+
     /// All that it holds, as events, in the order of a dump.
     pub(crate) fn dump(&self) -> Vec<Event> {
         let mut events: Vec<Event> = self.links.values().cloned().map(Event::NewLink).collect();
@@ -133,7 +143,7 @@ impl Kernel {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot::default();
         snapshot.table_names = self.table_names.clone();
         self.links.values().for_each(|l| snapshot.insert_link(l.clone()));
         self.addresses.iter().for_each(|a| snapshot.insert_address(a.clone()));
@@ -151,6 +161,28 @@ let mut snapshot = Snapshot::default();
         lines.extend(self.rules.iter().map(|r| format!("{r:?}")));
         lines.sort();
         lines
+    }
+}
+
+/// In `ip`'s words, for a host that fails a test.
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.snapshot().names();
+        for l in self.links.values() {
+            let state = if l.is_up() { "up" } else { "down" };
+            write!(f, "\n{}: {} {state}", l.index, l.name)?;
+            write!(f, " kind {:?} master {:?} group {}", l.kind, l.master, l.group)?;
+            for a in self.addresses.iter().filter(|a| a.link == l.index) {
+                write!(f, "\n    {}/{}", a.local, a.prefix_len)?;
+            }
+        }
+        for r in &self.routes {
+            write!(f, "\n{} proto {}", r.display(&names), r.protocol)?;
+        }
+        for r in &self.rules {
+            write!(f, "\n{} {}", r.family.flag(), r.display(&names))?;
+        }
+        writeln!(f)
     }
 }
 
@@ -224,12 +256,12 @@ impl Kernel {
         Ok(())
     }
 
-    /// `RTM_NEWROUTE` with `NLM_F_CREATE | NLM_F_APPEND`: beside others of its key.
+    /// `RTM_NEWROUTE` with `NLM_F_CREATE | NLM_F_APPEND`: beside others of its key, unless one
+    /// leads the same way (`rt6_duplicate_nexthop`).
     pub(crate) fn append_route(&mut self, route: &Route) -> Result<(), Errno> {
         self.check_route(route)?;
-        let same = |r: &Route| {
-            r.key() == route.key() && r.hops == route.hops && r.protocol == route.protocol
-        };
+        let ways = |r: &Route| -> Vec<_> { r.hops.iter().map(|h| (h.link, h.gateway)).collect() };
+        let same = |r: &Route| r.key() == route.key() && ways(r) == ways(route);
         if self.routes.iter().any(same) {
             return Err(Errno::Exists);
         }
@@ -343,6 +375,7 @@ impl Kernel {
     pub(crate) fn remove_link(&mut self, index: u32) {
         self.links.remove(&index);
         self.addresses.retain(|a| a.link != index);
+        self.drop_sources();
         self.flush(index);
     }
 
@@ -361,6 +394,7 @@ impl Kernel {
         link.flags &= !(IFF_UP | IFF_LOWER_UP);
         link.carrier_changes += 1;
         self.addresses.retain(|a| a.link != index || a.family() == Family::V4);
+        self.drop_sources();
         self.flush(index);
     }
 
@@ -418,10 +452,8 @@ impl Kernel {
                     && r.hops.iter().all(|h| h.link == link))
             });
         }
+        self.drop_sources();
         if address.family() == Family::V4 {
-            if !self.is_local(local) {
-                self.routes.retain(|r| r.prefsrc != Some(local));
-            }
             // promote_secondaries: the next address of the network gets its connected route.
             let next = self.addresses.iter().find(|a| a.link == link && a.network() == network);
             if let Some(next) = next.cloned()
@@ -432,12 +464,22 @@ impl Kernel {
             if !self.addresses.iter().any(|a| a.link == link && a.family() == Family::V4) {
                 self.flush_family(Family::V4, link);
             }
-        } else if !self.is_local(local) {
-            // rt6_remove_prefsrc: the route stays, its source does not.
-            for route in self.routes.iter_mut().filter(|r| r.prefsrc == Some(local)) {
-                route.prefsrc = None;
-            }
         }
+    }
+
+    /// Routes whose source is no address any more: IPv4 drops them from every table
+    /// (`fib_sync_down_addr`), IPv6 only their source (`rt6_remove_prefsrc`).
+    fn drop_sources(&mut self) {
+        let addresses = &self.addresses;
+        let is_gone = |s: IpAddr| !addresses.iter().any(|a| a.local == s);
+        self.routes.retain_mut(|r| {
+            let gone = r.prefsrc.is_some_and(is_gone);
+            if gone && r.family() == Family::V6 {
+                r.prefsrc = None;
+                return true;
+            }
+            !gone
+        });
     }
 
     fn connect(&mut self, address: &Address) {

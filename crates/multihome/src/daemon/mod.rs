@@ -12,13 +12,13 @@
 
 mod repairs;
 mod signals;
+mod supervisor;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use multihome_kernel::{Error, Noted, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sd_notify::NotifyState;
 
 use crate::commands::require_net_admin;
 use crate::config_files;
@@ -29,6 +29,7 @@ use crate::words::plural;
 
 use self::repairs::Repairs;
 use self::signals::{Signal, Signals};
+use self::supervisor::{State, Supervisor};
 
 /// From this many messages on, a wake-up is the start of a burst.
 const BURST: usize = 16;
@@ -51,13 +52,14 @@ pub fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
     let watch = Watch::open().map_err(error::kernel("watch the kernel"))?;
     let engine = Engine::open(config, &dir)?;
     let now = Instant::now();
-    let watchdog = sd_notify::watchdog_enabled().map(|every| (every / 2, now));
+    let watchdog = Supervisor::watchdog().map(|every| (every / 2, now));
     let mut daemon = Daemon {
         lock: dir.change_lock("run")?,
         named,
         engine,
         watch,
         signals,
+        supervisor: Supervisor::from_environment(),
         watchdog,
         repairs: Repairs::default(),
         due: Some(now),
@@ -78,6 +80,7 @@ struct Daemon {
     engine: Engine,
     watch: Watch,
     signals: Signals,
+    supervisor: Supervisor,
     watchdog: Option<(Duration, Instant)>,
     repairs: Repairs,
     /// When to reconcile next, if anything asks for it.
@@ -110,7 +113,7 @@ impl Daemon {
             if signalled {
                 match self.signals.take() {
                     Some(Signal::Stop) => {
-                        notify(&[NotifyState::Stopping]);
+                        self.supervisor.tell(State::Stopping);
                         return Ok(());
                     }
                     Some(Signal::Reload) => self.reload(),
@@ -257,13 +260,13 @@ impl Daemon {
             if outcome.plan.conflicts.is_empty() { "" } else { ", conflicts" }
         );
         if self.status != status {
-            notify(&[NotifyState::Status(&status)]);
+            self.supervisor.tell(State::Status(&status));
             log::info!("{status}");
             self.status = status;
         }
         if !self.ready {
             self.ready = true;
-            notify(&[NotifyState::Ready]);
+            self.supervisor.tell(State::Ready);
         }
         self.repairs.spend(Instant::now());
     }
@@ -275,10 +278,7 @@ impl Daemon {
     }
 
     fn reload(&mut self) {
-        let reloading = NotifyState::monotonic_usec_now();
-        if let Ok(now) = reloading {
-            notify(&[NotifyState::Reloading, now]);
-        }
+        self.supervisor.tell(State::Reloading);
         match config_files::read(self.named.as_deref()) {
             Ok(config) => {
                 log::info!("configuration read again");
@@ -288,7 +288,7 @@ impl Daemon {
             }
             Err(e) => log::error!("{e}\nthe configuration in force stays"),
         }
-        notify(&[NotifyState::Ready]);
+        self.supervisor.tell(State::Ready);
     }
 
     fn ask_for(&mut self, at: Instant) {
@@ -299,15 +299,10 @@ impl Daemon {
         if let Some((every, at)) = &mut self.watchdog
             && *at <= now
         {
-            notify(&[NotifyState::Watchdog]);
+            self.supervisor.tell(State::Watchdog);
             *at = now + *every;
         }
     }
-}
-
-fn notify(states: &[NotifyState<'_>]) {
-    // Without a supervisor there is nobody to tell.
-    let _ = sd_notify::notify(states);
 }
 
 fn timespec(duration: Duration) -> Timespec {
