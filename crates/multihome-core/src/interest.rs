@@ -11,8 +11,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::mirror;
 use crate::model::Route;
-use crate::model::names::TABLE_LOCAL;
+use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::plan::Plan;
 use crate::prefix::{Family, Prefix};
 use crate::uplink::Way;
@@ -24,6 +25,9 @@ pub struct Interest {
     ways: BTreeMap<(u32, Family), Way>,
     /// What the tables hold besides their defaults, by the link that it leaves by.
     held: BTreeSet<(u32, Prefix)>,
+    /// The tables of the uplinks, where a daemon's route would be a conflict, and those besides
+    /// main in which a manager keeps an uplink.
+    tables: BTreeSet<u32>,
 }
 
 /// The first protocol number of routing daemons (`RTPROT_ZEBRA`).
@@ -37,6 +41,8 @@ impl Interest {
     pub fn of(plan: &Plan) -> Interest {
         let mut interest = Interest::default();
         for planned in &plan.uplinks {
+            interest.tables.extend(planned.table);
+            interest.tables.extend(planned.uplink.sides.iter().filter_map(mirror::other_table));
             for side in &planned.uplink.sides {
                 if let Some(way) = side.ways.first() {
                     interest.ways.insert((planned.uplink.link, side.family), way.clone());
@@ -57,6 +63,9 @@ impl Interest {
         }
         if !is_a_daemons(route) {
             return true;
+        }
+        if route.table != TABLE_MAIN {
+            return self.tables.contains(&route.table);
         }
         let [hop] = route.hops.as_slice() else { return true };
         let Some(way) = self.ways.get(&(hop.link, route.family())) else {

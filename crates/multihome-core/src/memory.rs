@@ -173,3 +173,114 @@ fn link_of<'a>(snapshot: &'a Snapshot, gateway: &Remembered) -> Option<&'a Link>
 fn is_withdrawn(link: &Link, gateway: &Remembered) -> bool {
     link.is_up() && !gateway.parked && link.carrier_changes == gateway.carrier_changes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Route;
+    use crate::model::link::{IFF_LOWER_UP, IFF_UP};
+    use crate::model::names::TABLE_MAIN;
+
+    fn address(words: &str) -> Address {
+        let local = words.parse().unwrap();
+        Address { link: 3, local, prefix_len: 24, peer: None, scope: 0, flags: 0 }
+    }
+
+    /// eth1 with 10.0.1.5/24 and, while `leads`, a default route.
+    fn host(flags: u32, carrier_changes: u32, leads: bool) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.insert_link(Link {
+            index: 3,
+            name: "eth1".into(),
+            kind: None,
+            arphrd: 1,
+            flags,
+            master: None,
+            group: 0,
+            address: None,
+            permanent_address: Some("52:54:00:12:34:03".into()),
+            carrier_changes,
+            mtu: 1500,
+        });
+        snapshot.insert_address(address("10.0.1.5"));
+        if leads {
+            let mut route = Route::new(TABLE_MAIN, Family::V4.all());
+            route.protocol = 16;
+            route.hops = vec![Hop::via("10.0.1.1".parse().unwrap(), 3)];
+            snapshot.insert_route(route);
+        }
+        snapshot
+    }
+
+    const UP: u32 = IFF_UP | IFF_LOWER_UP;
+
+    fn learnt() -> Memory {
+        let mut memory = Memory::default();
+        memory.update(&host(UP, 2, true), &Config::default());
+        memory
+    }
+
+    fn recalls(memory: &Memory, at: &str) -> bool {
+        let snapshot = host(UP, 2, false);
+        let link = snapshot.link(3).unwrap();
+        memory.recall(link, Family::V4, &[address(at)]).is_some()
+    }
+
+    #[test]
+    fn a_gateway_that_goes_while_the_link_stays_up_is_forgotten() {
+        let mut memory = learnt();
+        assert!(recalls(&memory, "10.0.1.5"));
+        let gone = host(UP, 2, false);
+        assert_eq!(memory.would_forget(&gone), [3]);
+        assert_eq!(memory.update(&gone, &Config::default()).len(), 1);
+        assert!(!recalls(&memory, "10.0.1.5"));
+    }
+
+    #[test]
+    fn a_gateway_that_goes_with_its_link_is_kept_also_when_it_is_up_again() {
+        let mut memory = learnt();
+        for (flags, changes) in [(0, 2), (UP, 2), (UP, 2)] {
+            let snapshot = host(flags, changes, false);
+            assert_eq!(memory.would_forget(&snapshot), [] as [u32; 0]);
+            memory.update(&snapshot, &Config::default());
+            assert!(recalls(&memory, "10.0.1.5"));
+        }
+    }
+
+    #[test]
+    fn a_flap_that_nobody_saw_is_told_by_the_carrier() {
+        let mut memory = learnt();
+        memory.update(&host(UP, 4, false), &Config::default());
+        assert!(recalls(&memory, "10.0.1.5"));
+    }
+
+    #[test]
+    fn a_gateway_that_came_back_is_withdrawn_like_any_other() {
+        let mut memory = learnt();
+        memory.update(&host(0, 3, false), &Config::default());
+        memory.update(&host(UP, 4, true), &Config::default());
+        memory.update(&host(UP, 4, false), &Config::default());
+        assert!(!recalls(&memory, "10.0.1.5"));
+    }
+
+    #[test]
+    fn another_network_recalls_nothing() {
+        assert!(!recalls(&learnt(), "172.16.4.5"));
+    }
+
+    #[test]
+    fn an_incomplete_snapshot_makes_nobody_forget() {
+        let mut memory = learnt();
+        let mut snapshot = host(UP, 2, false);
+        snapshot.incomplete.push("a dump was interrupted".into());
+        assert_eq!(memory.update(&snapshot, &Config::default()), []);
+        assert!(recalls(&memory, "10.0.1.5"));
+    }
+
+    #[test]
+    fn what_is_remembered_survives_a_restart() {
+        let memory = learnt();
+        let text = serde_json::to_string(&memory).unwrap();
+        assert_eq!(serde_json::from_str::<Memory>(&text).unwrap(), memory);
+    }
+}

@@ -45,7 +45,7 @@ impl<'a> Leaving<'a> {
 }
 
 /// The table in which a manager keeps an uplink outside main: its network is there as well.
-fn other_table(side: &Side) -> Option<u32> {
+pub(crate) fn other_table(side: &Side) -> Option<u32> {
     match side.ways.first()?.learnt {
         Learnt::DefaultRoute { table, .. } if table != TABLE_MAIN => Some(table),
         _ => None,

@@ -143,3 +143,96 @@ fn branch(node: Prefix, leaf: &Leaf) -> u32 {
     let bits = (leaf.prefix.bits() & !mask(family, node.len())) >> shift;
     u32::try_from(bits & ((1 << BITS) - 1)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const BASE: u32 = 10_000;
+
+    fn leaves(addresses: impl IntoIterator<Item = u32>) -> Vec<Leaf> {
+        let host = |a: u32| Prefix::from_bits(Family::V4, u128::from(a), 32);
+        let mut leaves: Vec<Leaf> =
+            addresses.into_iter().map(|a| Leaf { prefix: host(a), table: 10_002 }).collect();
+        leaves.sort_unstable_by_key(|l| l.prefix);
+        leaves
+    }
+
+    /// Addresses all over 10.0.0.0/8, by a multiplier that spreads.
+    fn scattered(n: u32) -> impl Iterator<Item = u32> {
+        (0..n).map(|i| 0x0a00_0000 | (i.wrapping_mul(2_654_435_761) >> 8))
+    }
+
+    fn planted(addresses: impl IntoIterator<Item = u32>) -> Vec<Rule> {
+        block(Family::V4, BASE, BASE, &leaves(addresses))
+    }
+
+    #[test]
+    fn an_address_more_changes_a_handful_of_rules() {
+        for n in [9, 40, 200, 1000] {
+            let before: BTreeSet<Rule> = planted(scattered(n)).into_iter().collect();
+            let after: BTreeSet<Rule> = planted(scattered(n + 1)).into_iter().collect();
+            let changed = before.symmetric_difference(&after).count();
+            assert!(changed <= 32, "{changed} of {} rules changed at {n}", after.len());
+        }
+    }
+
+    #[test]
+    fn every_jump_leads_forward_to_a_rule_of_the_block() {
+        for n in [5, 40, 1000, 5000] {
+            let rules = planted(scattered(n));
+            let there: BTreeSet<u32> = rules.iter().map(|r| r.priority).collect();
+            for rule in &rules {
+                assert!((BASE..BASE + BAND).contains(&rule.priority));
+                if let Action::Goto(target) = rule.action {
+                    assert!(target > rule.priority && there.contains(&target), "{rule:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_packet_meets_more_than_a_few_rules() {
+        let rules = planted(scattered(1000));
+        let longest = leaves(scattered(1000)).iter().map(|l| steps(&rules, l.prefix)).max();
+        assert!(longest < Some(40), "{longest:?}");
+    }
+
+    /// How many rules a packet from `from` is held against until it is looked up.
+    fn steps(rules: &[Rule], from: Prefix) -> usize {
+        let (mut at, mut steps) = (0, 0);
+        loop {
+            let rule = &rules[at];
+            (at, steps) = (at + 1, steps + 1);
+            if rule.from.is_none_or(|p| p.covers(&from)) == rule.not {
+                continue;
+            }
+            match rule.action {
+                Action::Goto(target) => at = rules.partition_point(|r| r.priority < target),
+                Action::Lookup(10_002) => return steps,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_leaf_has_its_two_rules_also_when_the_band_is_full() {
+        for n in [1, 3000, 14_000] {
+            let rules = planted(scattered(n));
+            let leaves = leaves(scattered(n));
+            let lookups: Vec<&Rule> = rules.iter().filter(|r| r.table().is_some()).collect();
+            assert_eq!(lookups.len(), 2 * leaves.len(), "{n}");
+            assert!(rules.iter().all(|r| (BASE..BASE + BAND).contains(&r.priority)));
+        }
+    }
+
+    #[test]
+    fn neighbours_in_one_corner_do_not_run_out_of_room() {
+        // 64 addresses side by side, every other one: depth without breadth.
+        let rules = planted((0..64).map(|i| 0x0a00_0000 + 2 * i));
+        assert!(rules.iter().any(|r| r.action == Action::Nop));
+        assert_eq!(rules.iter().filter(|r| r.table() == Some(10_002)).count(), 64);
+    }
+}

@@ -504,7 +504,7 @@ fn destinations(family: Family) -> Vec<IpAddr> {
 fn setting() -> ProptestConfig {
     let mut setting = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        setting.cases = 512;
+        setting.cases = 1024;
     }
     setting
 }

@@ -452,3 +452,87 @@ fn is_zero8(n: &u8) -> bool {
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names {
+            links: [(2, "eth0".to_owned()), (3, "eth1".to_owned())].into(),
+            tables: [(7, "data".to_owned())].into(),
+        }
+    }
+
+    fn default_by(gateway: &str) -> Route {
+        let gateway: IpAddr = gateway.parse().unwrap();
+        let dst = Family::of(gateway).all();
+        Route { hops: vec![Hop::via(gateway, 2)], ..Route::new(7, dst) }
+    }
+
+    fn metrics(values: &[(u16, u32)]) -> Metrics {
+        Metrics { values: values.iter().copied().collect(), congctl: None }
+    }
+
+    #[test]
+    fn routes_are_shown_in_the_words_and_the_order_of_ip() {
+        let mut route = default_by("10.0.0.1");
+        assert_eq!(route.display(&names()), "default via 10.0.0.1 dev eth0 table data");
+        route.prefsrc = Some("10.0.0.5".parse().unwrap());
+        route.metric = 5;
+        route.hops[0].flags = RTNH_F_ONLINK;
+        route.metrics = metrics(&[(1, 1 << 2), (2, 1400), (11, 20), (17, 1)]);
+        assert_eq!(
+            route.display(&names()),
+            "default via 10.0.0.1 dev eth0 table data src 10.0.0.5 metric 5 onlink mtu lock 1400 \
+             initcwnd 20 fastopen_no_cookie 1"
+        );
+        let route = Route { preference: 1, ..default_by("fe80::1") };
+        assert_eq!(
+            route.display(&names()),
+            "default via fe80::1 dev eth0 table data metric 1024 pref high"
+        );
+    }
+
+    #[test]
+    fn the_protocol_is_shown_as_ip_shows_it() {
+        let words = |protocol| {
+            Route { protocol, table: TABLE_MAIN, ..default_by("10.0.0.1") }.display(&names())
+        };
+        assert_eq!(words(RTPROT_BOOT), "default via 10.0.0.1 dev eth0");
+        assert_eq!(words(16), "default via 10.0.0.1 dev eth0 proto dhcp");
+        assert_eq!(words(99), "default via 10.0.0.1 dev eth0 proto 99");
+    }
+
+    #[test]
+    fn nothing_stands_behind_the_nexthops() {
+        // `ip` reads all that follows `nexthop` as part of it.
+        let mut route = default_by("10.0.0.1");
+        route.metric = 20;
+        route.hops.push(Hop { weight: 2, ..Hop::via("10.0.1.1".parse().unwrap(), 3) });
+        assert_eq!(
+            route.arguments(&names()),
+            "default table data proto 177 metric 20 nexthop via 10.0.0.1 dev eth0 weight 1 \
+             nexthop via 10.0.1.1 dev eth1 weight 3"
+        );
+    }
+
+    #[test]
+    fn a_gateway_of_the_other_family_is_named_with_it() {
+        let route = Route {
+            hops: vec![Hop::via("fe80::1".parse().unwrap(), 9)],
+            ..Route::new(TABLE_MAIN, Family::V4.all())
+        };
+        assert_eq!(route.display(&names()), "default via inet6 fe80::1 dev if9");
+    }
+
+    #[test]
+    fn a_refusal_leads_nowhere() {
+        let route = Route {
+            kind: RouteKind::Unreachable,
+            metric: u32::MAX,
+            ..Route::new(7, Family::V6.all())
+        };
+        assert_eq!(route.display(&names()), "unreachable default table data metric 4294967295");
+    }
+}

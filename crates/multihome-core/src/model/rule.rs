@@ -253,3 +253,57 @@ fn ipproto(number: u8) -> String {
         n => n.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(rule: Rule) -> String {
+        rule.display(&Names::default())
+    }
+
+    #[test]
+    fn rules_are_shown_in_the_words_and_the_order_of_ip() {
+        let rule = Rule {
+            from: Some("10.0.0.204".parse().unwrap()),
+            ..Rule::new(Family::V4, 10003, Action::Lookup(10003))
+        };
+        assert_eq!(words(rule), "10003: from 10.0.0.204 lookup 10003");
+        let rule = Rule {
+            from: Some("10.0.0.0/26".parse().unwrap()),
+            iif: Some("lo".into()),
+            suppress_prefixlength: Some(7),
+            suppress_ifgroup: Some(10000),
+            ..Rule::new(Family::V4, 10000, Action::Lookup(254))
+        };
+        assert_eq!(
+            words(rule),
+            "10000: from 10.0.0.0/26 iif lo lookup main suppress_prefixlength 7 \
+             suppress_ifgroup 10000"
+        );
+        let rule = Rule {
+            not: true,
+            from: Some("10.0.0.0/20".parse().unwrap()),
+            ..Rule::new(Family::V4, 10000, Action::Goto(19999))
+        };
+        assert_eq!(words(rule), "10000: not from 10.0.0.0/20 goto 19999");
+        assert_eq!(words(Rule::new(Family::V6, 19999, Action::Nop)), "19999: from all nop");
+    }
+
+    #[test]
+    fn rules_of_others_say_whose_they_are() {
+        let rule = Rule {
+            protocol: 4,
+            to: Some("192.0.2.0/24".parse().unwrap()),
+            fwmark: Some((0x10, 0xff)),
+            dport: Some((80, 90)),
+            ipproto: Some(6),
+            ..Rule::new(Family::V4, 100, Action::Lookup(100))
+        };
+        assert_eq!(
+            words(rule),
+            "100: from all to 192.0.2.0/24 fwmark 0x10/0xff ipproto tcp dport 80-90 lookup 100 \
+             proto static"
+        );
+    }
+}
