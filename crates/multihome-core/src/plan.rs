@@ -100,7 +100,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
         plan.uplinks.push(planned);
     }
     plan.conflicts = conflict::in_tables(snapshot, &mut plan.uplinks);
-    plan.rules = rule_block(config, &plan.uplinks);
+    plan.rules = rule_block(config, &foreign, &plan.uplinks);
     // A rule of somebody else's at one of our priorities: nobody could say which is asked first.
     // Without the uplinks that are frozen for it the block may need other priorities, so it is
     // looked at again; each round freezes at least one more.
@@ -110,7 +110,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
             break;
         }
         plan.conflicts.extend(taken);
-        plan.rules = rule_block(config, &plan.uplinks);
+        plan.rules = rule_block(config, &foreign, &plan.uplinks);
     }
     let leaving = mirror::Leaving::of(snapshot, &plan.uplinks);
     for planned in &plan.uplinks {
@@ -157,10 +157,15 @@ impl ForeignSources {
 
     /// What belongs to other links than `link`.
     fn but(&self, link: u32, family: Family) -> impl Iterator<Item = Prefix> {
+        self.but_of(move |of| of == link, family)
+    }
+
+    /// What belongs to links for which `own` is false.
+    fn but_of(&self, own: impl Fn(u32) -> bool, family: Family) -> impl Iterator<Item = Prefix> {
         self.hosts
             .iter()
             .chain(&self.networks)
-            .filter(move |(of, p)| *of != link && p.family() == family)
+            .filter(move |(of, p)| p.family() == family && !own(*of))
             .map(|(_, p)| *p)
     }
 }
@@ -218,7 +223,7 @@ fn prefixes(link: u32, side: &Side, foreign: &ForeignSources) -> Vec<Prefix> {
     cover::cover(side.family, own.into_iter().collect(), others)
 }
 
-fn rule_block(config: &Config, uplinks: &[Planned]) -> Vec<Rule> {
+fn rule_block(config: &Config, foreign: &ForeignSources, uplinks: &[Planned]) -> Vec<Rule> {
     let mut all = Vec::new();
     for family in Family::BOTH {
         let members: Vec<Member> = uplinks
@@ -227,6 +232,7 @@ fn rule_block(config: &Config, uplinks: &[Planned]) -> Vec<Rule> {
                 let table = p.table?;
                 p.side(family)?;
                 Some(Member {
+                    link: p.uplink.link,
                     number: p.number,
                     table,
                     name: p.uplink.name.clone(),
@@ -235,7 +241,9 @@ fn rule_block(config: &Config, uplinks: &[Planned]) -> Vec<Rule> {
             })
             .collect();
         if !members.is_empty() {
-            all.extend(rules::block(family, config, &members));
+            let links: BTreeSet<u32> = members.iter().map(|m| m.link).collect();
+            let foreign = foreign.but_of(|link| links.contains(&link), family).collect();
+            all.extend(rules::block(family, config, &members, foreign));
         }
     }
     all

@@ -23,6 +23,7 @@
 //! matches. With many prefixes the two rules each become a tree ([`crate::tree`]).
 
 use crate::config::{BAND, Config};
+use crate::cover;
 use crate::model::names::TABLE_MAIN;
 use crate::model::{Action, Rule};
 use crate::prefix::{Family, Prefix};
@@ -38,6 +39,8 @@ pub const FLAT_MAX: usize = 8;
 /// One uplink's part in the rule block of a family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
+    /// Its index.
+    pub(crate) link: u32,
     /// `base + ifindex`.
     pub(crate) number: u32,
     /// The table that it is looked up in.
@@ -66,7 +69,14 @@ pub fn suppressed_length(family: Family) -> u32 {
 }
 
 /// The rules of one family, in the order in which the kernel asks them.
-pub(crate) fn block(family: Family, config: &Config, members: &[Member]) -> Vec<Rule> {
+///
+/// `foreign` are the addresses and networks of links that are no members.
+pub(crate) fn block(
+    family: Family,
+    config: &Config,
+    members: &[Member],
+    foreign: Vec<Prefix>,
+) -> Vec<Rule> {
     let base = config.base.value;
     let total: usize = members.iter().map(|m| m.prefixes.len()).sum();
     let mut rules = Vec::new();
@@ -83,7 +93,13 @@ pub(crate) fn block(family: Family, config: &Config, members: &[Member]) -> Vec<
             .flat_map(|m| m.prefixes.iter().map(|p| tree::Leaf { prefix: *p, table: m.table }))
             .collect();
         leaves.sort_unstable_by_key(|l| l.prefix);
-        rules = tree::block(family, base, config.group(), &leaves);
+        // What stays local does not depend on the uplink: fewer prefixes, asked once in front.
+        let all = leaves.iter().map(|l| l.prefix).collect();
+        let mut locals = cover::cover(family, all, foreign);
+        if locals.len() > FLAT_MAX {
+            locals.clear();
+        }
+        rules = tree::block(family, base, config.group(), &locals, &leaves);
     }
     for member in members {
         rules.push(Rule {

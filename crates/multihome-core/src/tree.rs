@@ -10,10 +10,12 @@
 //! because its target was deleted, only costs time (`fib_rules_lookup` goes on with the
 //! next rule).
 //!
-//! Priorities are dealt out by the bits of the prefixes, not by counting: an address
-//! that comes or goes changes its own leaf and nothing else.
-
-use std::ops::Range;
+//! What stays local does not depend on the uplink, so where a few prefixes hold all that is
+//! managed and nothing else, those are asked once in front of the tree; otherwise each
+//! leaf asks for itself.
+//!
+//! Priorities are dealt out by the bits of the prefixes as long as that fits, not by
+//! counting: an address that comes or goes changes its own leaf and nothing else.
 
 use crate::config::BAND;
 use crate::model::{Action, Rule};
@@ -31,107 +33,172 @@ pub(crate) struct Leaf {
 
 /// Bits by which a node parts its sources, and so the most children that it has: 4.
 const BITS: u8 = 2;
-/// The most prefixes in a leaf.
+/// The most prefixes in a leaf, as long as all leaves find room.
 const LEAF: usize = 4;
-/// Priorities that a leaf takes: local rules, home rules, the jump to the end.
-const LEAF_ROOM: u32 = 3;
 /// Priorities that a node takes for itself: its branches, the jump to the end.
 const NODE_ROOM: u32 = 2;
 
-/// The rules of one family. `leaves` are ordered by prefix.
-pub(crate) fn block(family: Family, base: u32, group: u32, leaves: &[Leaf]) -> Vec<Rule> {
+/// The rules of one family. `leaves` are ordered by prefix; `locals` hold all of them and nothing
+/// foreign, or are empty, and then each leaf has local rules of its own.
+pub(crate) fn block(
+    family: Family,
+    base: u32,
+    group: u32,
+    locals: &[Prefix],
+    leaves: &[Leaf],
+) -> Vec<Rule> {
     // The band's last priority is the end of the block; the last but one belongs to the list.
     let end = base + BAND - 1;
-    for numbering in [Numbering::ByBits, Numbering::ByCount] {
-        let mut tree = Tree { family, group, end, numbering, rules: Vec::new() };
-        if tree.plant(leaves, base + 1..end - 1).is_none() {
-            continue;
+    let start = base + 2;
+    let leaf_room = if locals.is_empty() { 3 } else { 2 };
+    let room = end - 1 - start;
+    let (root, numbering) = grow(leaves, leaf_room, room);
+    let own_locals = locals.is_empty();
+    let mut planter = Planter { family, group, end, own_locals, numbering, rules: Vec::new() };
+    planter.plant(&root, start, room);
+    let mut rules = planter.rules;
+    if let Some((first, last)) = leaves.first().zip(leaves.last()) {
+        let all = first.prefix.common(&last.prefix);
+        if !all.is_default() {
+            rules.push(Rule {
+                not: true,
+                from: Some(all),
+                ..Rule::new(family, base, Action::Goto(end))
+            });
         }
-        if let Some((first, last)) = leaves.first().zip(leaves.last()) {
-            let all = first.prefix.common(&last.prefix);
-            if !all.is_default() {
-                tree.rules.push(Rule {
-                    not: true,
-                    from: Some(all),
-                    ..Rule::new(family, base, Action::Goto(end))
-                });
-            }
-        }
-        tree.rules.push(Rule::new(family, end, Action::Nop));
-        tree.rules.sort_by_key(|r| r.priority);
-        return tree.rules;
     }
-    // Some 13,000 leaves fill the band. A list still routes every packet right.
-    leaves
-        .iter()
-        .flat_map(|l| {
-            [
-                rules::local(family, base, l.prefix, group),
-                rules::home(family, base + 1, l.prefix, l.table),
-            ]
-        })
-        .collect()
+    rules.extend(locals.iter().map(|p| rules::local(family, base + 1, *p, group)));
+    rules.push(Rule::new(family, end, Action::Nop));
+    rules.sort_by_key(|r| r.priority);
+    rules
+}
+
+/// The tree with the smallest leaves that fits, for larger ones are dearer for each packet. Where
+/// all parts can have their places by bits, leaves twice as large are worth it.
+fn grow(leaves: &[Leaf], leaf_room: u32, room: u32) -> (Node<'_>, Numbering) {
+    for size in [LEAF, 2 * LEAF] {
+        let root = Node::of(leaves, size, leaf_room);
+        if root.fits_by_bits(room) {
+            return (root, Numbering::ByBits);
+        }
+    }
+    let mut size = LEAF;
+    loop {
+        let root = Node::of(leaves, size, leaf_room);
+        if root.room <= room || size >= leaves.len() {
+            return (root, Numbering::InOrder);
+        }
+        size *= 2;
+    }
 }
 
 /// How priorities are dealt out.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbering {
-    /// Each child gets the part of its parent's room that its bits point to: stable.
+    /// Each part gets the share of its parent's room that its bits point to: an address that comes
+    /// or goes changes its own leaf and nothing else.
     ByBits,
-    /// Each child gets what it needs, one after the other: compact.
-    ByCount,
+    /// Each part gets what it needs and a little more, one behind the other: compact, and most
+    /// changes move little.
+    InOrder,
 }
 
-struct Tree {
+/// A part of the tree.
+struct Node<'a> {
+    /// What it holds.
+    leaves: &'a [Leaf],
+    /// Its parts; none for a leaf.
+    children: Vec<Node<'a>>,
+    /// How many priorities it takes.
+    room: u32,
+}
+
+impl<'a> Node<'a> {
+    /// The tree of `leaves` with up to `size` in each leaf, of `leaf_room` priorities.
+    fn of(leaves: &'a [Leaf], size: usize, leaf_room: u32) -> Node<'a> {
+        let (Some(first), Some(last)) = (leaves.first(), leaves.last()) else {
+            return Node { leaves, children: Vec::new(), room: leaf_room };
+        };
+        if leaves.len() <= size {
+            return Node { leaves, children: Vec::new(), room: leaf_room };
+        }
+        let node = first.prefix.common(&last.prefix);
+        let children: Vec<Node<'_>> = leaves
+            .chunk_by(|a, b| branch(node, a) == branch(node, b))
+            .map(|part| Node::of(part, size, leaf_room))
+            .collect();
+        let room = NODE_ROOM + children.iter().map(|c| with_slack(c.room)).sum::<u32>();
+        Node { leaves, children, room }
+    }
+
+    /// Whether every part finds its place in the share of `room` that its bits point to.
+    fn fits_by_bits(&self, room: u32) -> bool {
+        if self.children.is_empty() {
+            return self.room <= room;
+        }
+        let share = room.saturating_sub(NODE_ROOM) >> BITS;
+        self.children.iter().all(|c| c.fits_by_bits(share))
+    }
+
+    /// The prefix that holds all of it.
+    fn prefix(&self) -> Option<Prefix> {
+        Some(self.leaves.first()?.prefix.common(&self.leaves.last()?.prefix))
+    }
+}
+
+/// Rounds up to three significant bits, so that a part can grow a little without moving those
+/// behind it.
+fn with_slack(room: u32) -> u32 {
+    let step = 1 << (u32::BITS - room.leading_zeros()).saturating_sub(3);
+    room.next_multiple_of(step)
+}
+
+/// Writes the rules of a tree.
+struct Planter {
     family: Family,
     group: u32,
     end: u32,
+    own_locals: bool,
     numbering: Numbering,
     rules: Vec<Rule>,
 }
 
-impl Tree {
-    /// Writes the rules for `leaves` at the start of `room`. Returns the first priority behind
-    /// them, or none when the room is too small.
-    fn plant(&mut self, leaves: &[Leaf], room: Range<u32>) -> Option<u32> {
-        if leaves.len() <= LEAF {
-            return self.leaf(leaves, room);
+impl Planter {
+    /// Writes the rules of `node` from `start` on, in `room` priorities.
+    fn plant(&mut self, node: &Node<'_>, start: u32, room: u32) {
+        if node.children.is_empty() {
+            self.plant_leaf(node.leaves, start);
+            return;
         }
-        let start = room.start;
-        let mut free = start.checked_add(NODE_ROOM).filter(|f| *f < room.end)?;
-        let node = leaves[0].prefix.common(&leaves[leaves.len() - 1].prefix);
-        let share = (room.end - free) >> BITS;
-        for child in leaves.chunk_by(|a, b| branch(node, a) == branch(node, b)) {
-            let room = match self.numbering {
-                Numbering::ByBits => {
-                    let at = free + share * branch(node, &child[0]);
-                    at..at + share
+        let mut free = start + NODE_ROOM;
+        let share = room.saturating_sub(NODE_ROOM) >> BITS;
+        for child in &node.children {
+            let (target, room) = match (self.numbering, node.prefix(), child.leaves) {
+                (Numbering::ByBits, Some(prefix), [first, ..]) => {
+                    (start + NODE_ROOM + share * branch(prefix, first), share)
                 }
-                Numbering::ByCount => free..room.end,
+                _ => (free, with_slack(child.room)),
             };
-            let target = room.start;
-            let behind = self.plant(child, room)?;
-            if self.numbering == Numbering::ByCount {
-                free = behind;
-            }
-            let holds = child[0].prefix.common(&child[child.len() - 1].prefix);
             self.rules.push(Rule {
-                from: Some(holds),
+                from: child.prefix(),
                 ..Rule::new(self.family, start, Action::Goto(target))
             });
+            self.plant(child, target, room);
+            free += with_slack(child.room);
         }
         self.rules.push(Rule::new(self.family, start + 1, Action::Goto(self.end)));
-        Some(free)
     }
 
-    fn leaf(&mut self, leaves: &[Leaf], room: Range<u32>) -> Option<u32> {
-        let behind = room.start.checked_add(LEAF_ROOM).filter(|b| *b <= room.end)?;
+    /// Local rules if there are any, home rules, the jump to the end.
+    fn plant_leaf(&mut self, leaves: &[Leaf], start: u32) {
+        let home = start + u32::from(self.own_locals);
         for leaf in leaves {
-            self.rules.push(rules::local(self.family, room.start, leaf.prefix, self.group));
-            self.rules.push(rules::home(self.family, room.start + 1, leaf.prefix, leaf.table));
+            if self.own_locals {
+                self.rules.push(rules::local(self.family, start, leaf.prefix, self.group));
+            }
+            self.rules.push(rules::home(self.family, home, leaf.prefix, leaf.table));
         }
-        self.rules.push(Rule::new(self.family, room.start + 2, Action::Goto(self.end)));
-        Some(behind)
+        self.rules.push(Rule::new(self.family, home + 1, Action::Goto(self.end)));
     }
 }
 
@@ -166,16 +233,22 @@ mod tests {
     }
 
     fn planted(addresses: impl IntoIterator<Item = u32>) -> Vec<Rule> {
-        block(Family::V4, BASE, BASE, &leaves(addresses))
+        block(Family::V4, BASE, BASE, &[], &leaves(addresses))
     }
 
     #[test]
-    fn an_address_more_changes_a_handful_of_rules() {
+    fn an_address_more_changes_a_handful_of_rules_nearly_always() {
         for n in [9, 40, 200, 1000] {
-            let before: BTreeSet<Rule> = planted(scattered(n)).into_iter().collect();
-            let after: BTreeSet<Rule> = planted(scattered(n + 1)).into_iter().collect();
-            let changed = before.symmetric_difference(&after).count();
-            assert!(changed <= 32, "{changed} of {} rules changed at {n}", after.len());
+            let mut before: BTreeSet<Rule> = planted(scattered(n)).into_iter().collect();
+            let (mut few, mut all) = (0, 0);
+            for more in 1..=100 {
+                let after: BTreeSet<Rule> = planted(scattered(n + more)).into_iter().collect();
+                let changed = before.symmetric_difference(&after).count();
+                few += u32::from(changed <= 32);
+                all += changed;
+                before = after;
+            }
+            assert!(few >= 90, "{n}: {few} of 100, {} on average", all / 100);
         }
     }
 

@@ -674,7 +674,12 @@ proptest! {
         let before = kernel.clone();
         let mut kernel = kernel;
         let plan = settle(&mut kernel, &config, &mut Memory::default());
-        let grouped = |link: u32| kernel.link(link).is_some_and(|l| l.group == config.group());
+        // Only what somebody put in a group of his own stays out of ours.
+        let grouped = |link: u32| {
+            let is_uplink = plan.uplinks.iter().any(|p| p.uplink.link == link);
+            let was = before.link(link).map_or(0, |l| l.group);
+            was == config.group() || is_uplink && was == 0 && config.owns_group()
+        };
         for (planned, side) in served(&plan) {
             let link = planned.uplink.link;
             if !planned.uplink.up || side.ways.is_empty() || !grouped(link) {

@@ -36,6 +36,8 @@ pub struct Engine {
     /// When the IPv6 routes were last dumped: what their lifetimes count from.
     seen_at: Instant,
     expires_at: Option<Instant>,
+    /// When to look once more after an expiry.
+    once_more_at: Option<Instant>,
 }
 
 /// How often a plan may show that more routes are of interest: those that one look brings may
@@ -79,6 +81,7 @@ impl Engine {
             said: BTreeSet::new(),
             seen_at: Instant::now(),
             expires_at: None,
+            once_more_at: None,
         })
     }
 
@@ -140,12 +143,18 @@ impl Engine {
 
     /// When the first default route that it knows of expires, if one does.
     pub fn expires_at(&self) -> Option<Instant> {
-        self.expires_at
+        self.expires_at.into_iter().chain(self.once_more_at).min()
     }
 
     /// Puts the routes that expire in doubt. A router advertisement that renews one makes no
     /// event, and an expired route is deleted up to half a minute late (`fib6_run_gc`).
     pub fn doubt_expired(&mut self) {
+        // In the very tick of its expiry a route looks as if it had no lifetime (rtnl_put_cacheinfo
+        // writes 0 for both), so there is one look more.
+        self.once_more_at = match self.once_more_at.take() {
+            Some(at) if at <= Instant::now() => None,
+            _ => Some(Instant::now() + Duration::from_millis(100)),
+        };
         self.expires_at = None;
         self.stale.families.insert(Family::V6);
     }

@@ -17,7 +17,7 @@ use crate::rt_tables;
 use crate::run_dir::RunDir;
 use crate::words;
 use crate::words::plan::PlanJson;
-use crate::words::status::{Status, Verdict};
+use crate::words::status::{Status, Verdict, Watch};
 
 /// The state of a host with a million routes fits.
 const MAX_SNAPSHOT: u64 = 1 << 30;
@@ -25,9 +25,13 @@ const MAX_SNAPSHOT: u64 = 1 << 30;
 /// Shows how the host stands.
 pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
-    let daemon = args.snapshot.is_none().then(|| RunDir::path().daemon()).flatten();
+    let watch = match (&args.snapshot, RunDir::path().daemon()) {
+        (Some(_), _) => Watch::File,
+        (None, Some(holder)) => Watch::By(holder),
+        (None, None) => Watch::Nobody,
+    };
     let Seen { snapshot, plan, changes } = look(&config, args)?;
-    let status = Status::new(&snapshot, &config, &plan, &changes, daemon);
+    let status = Status::new(&snapshot, &config, &plan, &changes, watch);
     if args.json {
         output::json(&status)?;
     } else {

@@ -25,6 +25,9 @@ pub struct Status {
     pub summary: String,
     /// Who runs as the daemon.
     pub daemon: Option<String>,
+    /// Whether this is the kernel as it is, and not a file.
+    #[serde(skip)]
+    live: bool,
     /// The uplinks.
     pub uplinks: Vec<UplinkStatus>,
     /// Interfaces with a global address that are none.
@@ -37,6 +40,17 @@ pub struct Status {
     pub notes: Vec<String>,
     /// Why the snapshot is not complete.
     pub incomplete: Vec<String>,
+}
+
+/// Who keeps an eye on what is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watch {
+    /// The daemon, by name and process.
+    By(String),
+    /// Nobody: no daemon runs.
+    Nobody,
+    /// It is a file, of another time or host.
+    File,
 }
 
 /// How a host stands, in one word.
@@ -128,7 +142,7 @@ impl Status {
         config: &Config,
         plan: &Plan,
         changes: &[Change],
-        daemon: Option<String>,
+        watch: Watch,
     ) -> Status {
         let names = snapshot.names();
         let uplinks: Vec<UplinkStatus> = plan
@@ -145,7 +159,11 @@ impl Status {
         Status {
             verdict,
             summary,
-            daemon,
+            live: watch != Watch::File,
+            daemon: match watch {
+                Watch::By(holder) => Some(holder),
+                Watch::Nobody | Watch::File => None,
+            },
             uplinks,
             others: plan
                 .others
@@ -168,11 +186,14 @@ impl Status {
             _ => style.bad(&self.summary),
         };
         let _ = writeln!(out, "{}", style.bold(&headline));
-        let daemon = match &self.daemon {
-            Some(holder) => format!("watched by {holder}"),
-            None => "nobody watches: start `multihome run` to keep it so".into(),
+        let watched = match &self.daemon {
+            Some(holder) => Some(format!("watched by {holder}")),
+            None if self.live => Some("nobody watches: start `multihome run` to keep it so".into()),
+            None => None,
         };
-        let _ = writeln!(out, "{}", style.dim(&daemon));
+        if let Some(watched) = watched {
+            let _ = writeln!(out, "{}", style.dim(&watched));
+        }
         for why in &self.incomplete {
             let _ = writeln!(out, "{} {why}", style.bad("incomplete:"));
         }

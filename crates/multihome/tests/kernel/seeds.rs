@@ -57,7 +57,7 @@ fn an_instance_has_the_rules_and_tables_of_the_proposal() {
     let position = |word: &str| text.lines().position(|l| l.contains(word)).unwrap();
     assert!(position("lookup 10003") < position("32766:"), "{text}");
     assert!(position("32766:") < position("oif ens6"), "{text}");
-    world.assert_all_answer();
+    world.assert_all_answer_at_once();
 }
 
 fn an_instance_after_attach_and_detach() {
@@ -83,7 +83,7 @@ fn an_instance_after_a_reboot() {
     for _ in 0..2 {
         let world = World::new(Topology::SameSubnet);
         let daemon = world.run();
-        world.assert_all_answer();
+        world.assert_all_answer_at_once();
         assert_second_card(&world, 10003);
         seen.push((
             [rules(&world, "-4"), rules(&world, "-6")],
@@ -138,7 +138,7 @@ fn a_campus_has_the_tables_mgt_and_data() {
     assert_has(&data, "10.225.144.0/24 via 10.225.176.1 dev ens224");
     // The clients are those of the figures: far away, with a card in one network or the other,
     // in the same zone and in another one.
-    world.assert_all_answer();
+    world.assert_all_answer_at_once();
     assert!(!fs::exists("/etc/iproute2/rt_tables.d").unwrap(), "all names were known");
     drop(daemon);
     world.must("down");
@@ -159,7 +159,7 @@ fn a_campus_without_a_name_for_its_table() {
     let data = table(&world, "-4", "data");
     assert_has(&data, "default via 10.225.176.1 dev ens224 src 10.225.176.38");
     assert_has(&rules(&world, "-4"), "10002: from 10.225.160.38 lookup mgt");
-    world.assert_all_answer();
+    world.assert_all_answer_at_once();
     assert!(world.must("apply").starts_with("in sync"), "the new name is known");
     world.must("down");
     assert!(!fs::exists(ours).unwrap());

@@ -74,6 +74,18 @@ impl State {
         State(self.0.iter().filter(is_foreign).map(plain).collect())
     }
 
+    /// What is ours: rules, routes, and the links' groups.
+    pub fn ours(&self) -> State {
+        let foreign = self.foreign();
+        let foreign = foreign.set();
+        State(self.0.iter().filter(|l| !foreign.contains(l)).cloned().collect())
+    }
+
+    /// Without the lines that have a word in them.
+    pub fn without(&self, word: &str) -> State {
+        State(self.0.iter().filter(|l| !l.contains(word)).cloned().collect())
+    }
+
     /// Whether anything of ours is there.
     pub fn has_ours(&self) -> bool {
         *self != self.foreign()

@@ -56,7 +56,7 @@ fn answers_after_apply(topology: Topology) {
     let world = World::new(topology);
     let before = State::of(&world);
     world.must("apply");
-    world.assert_all_answer();
+    world.assert_all_answer_at_once();
     let with = State::of(&world);
     assert!(with.has_ours());
     before.assert_is(&with.foreign(), "with multihome, without what is its own");
@@ -73,7 +73,7 @@ fn answers_under_run(topology: Topology) {
     let world = World::new(topology);
     let before = State::of(&world);
     let daemon = world.run();
-    world.assert_all_answer();
+    world.assert_all_answer_at_once();
     world.assert_in_sync(SOON);
     drop(daemon);
     world.must("down");
@@ -83,7 +83,7 @@ fn answers_under_run(topology: Topology) {
 fn a_container_and_all_addresses_reach_each_other() {
     let world = World::new(Topology::Containers);
     let _daemon = world.run();
-    world.assert_all_answer();
+    world.assert_all_answer_at_once();
     let container = world.lab.client("container").unwrap();
     let _answerer = Answerer::start(&container.netns, container.addresses.clone()).unwrap();
     for from in world.lab.addresses() {

@@ -14,7 +14,7 @@ use multihome_lab::{Answer, Answerer, Ask, Lab, Netns, Proto, Topology, ask, unt
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::runner::{program, words};
+use crate::runner::program;
 
 /// Long for a veth pair; longer than TCP's first retransmission, for a machine with other work.
 const TIMEOUT: Duration = Duration::from_millis(2500);
@@ -70,11 +70,24 @@ impl World {
         &self.lab.clients()[0].netns
     }
 
-    /// Every client is answered by every address.
+    /// Every client is answered by every address, at the first question.
     #[track_caller]
-    pub fn assert_all_answer(&self) {
+    pub fn assert_all_answer_at_once(&self) {
         let matrix = self.lab.matrix(TIMEOUT).unwrap();
         assert!(matrix.all_answered(), "{matrix}\n{}", self.dump());
+    }
+
+    /// Every client is answered by every address, in a while.
+    #[track_caller]
+    pub fn assert_all_answer(&self) {
+        let start = Instant::now();
+        let quick = Duration::from_millis(200);
+        while start.elapsed() < SOON {
+            if self.lab.matrix(quick).unwrap().all_answered() {
+                return;
+            }
+        }
+        self.assert_all_answer_at_once();
     }
 
     /// The remote client is answered by an address, in a while.
@@ -187,8 +200,12 @@ impl World {
     }
 
     /// Many `ip` commands by one process, which goes on after failures.
-    pub fn batch(&self, family: &str, commands: &str) {
-        self.output(Command::new("ip").args([family, "-force", "-batch", "-"]), commands);
+    #[track_caller]
+    pub fn batch(&self, commands: &str) {
+        let commands = format!("{commands}\nlink show lo\n");
+        let said = self.output(Command::new("ip").args(["-force", "-batch", "-"]), &commands);
+        // A word that it does not understand ends it, whatever it was told.
+        assert!(said.out.contains("LOOPBACK"), "{}", tail(&said.err, 3));
     }
 
     /// The program under test in the host.
@@ -368,6 +385,11 @@ pub fn eventually(what: &str, within: Duration, mut is_so: impl FnMut() -> bool)
 pub fn ask_from(client: &Netns, from: Option<IpAddr>, to: IpAddr) -> Answer {
     let to = SocketAddr::new(to, multihome_lab::traffic::PORT);
     ask(client, &Ask { proto: Proto::Udp, from, to, timeout: TIMEOUT }).unwrap()
+}
+
+/// The words of a command line: no word of ours has a space in it.
+pub fn words(line: &str) -> std::str::SplitWhitespace<'_> {
+    line.split_whitespace()
 }
 
 /// The last lines of a text.
