@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::model::{Route, Rule, Snapshot, names};
+use crate::model::{Route, Rule, Snapshot};
 use crate::plan::Planned;
 use crate::prefix::Family;
 
@@ -28,8 +28,8 @@ pub enum Conflict {
         route: Route,
         /// How many there are.
         count: usize,
-        /// Whose they probably are.
-        owner: String,
+        /// Whose they probably are, where the number tells.
+        owner: Option<&'static str>,
     },
     /// Somebody else's rule has a priority that an uplink needs, or all of them.
     Priority {
@@ -37,8 +37,8 @@ pub enum Conflict {
         uplinks: Vec<String>,
         /// The rule.
         rule: Rule,
-        /// Whose it probably is.
-        owner: String,
+        /// Whose it probably is, where the number tells.
+        owner: Option<&'static str>,
     },
     /// Two uplinks are to have the same table.
     SharedTable {
@@ -119,19 +119,15 @@ pub(crate) fn in_priorities(
     conflicts
 }
 
-/// Who probably made an object of this protocol with this number.
-fn owner(protocol: u8, number: u32) -> String {
-    // The tools that use numbers like ours, by what they are known to write.
-    let tool = match (protocol, number) {
-        (11, 10_000..=11_000) => Some("FRR's pbrd"),
-        (3 | 4, 10_000..=10_999) => Some("amazon-ec2-net-utils or a systemd-networkd file"),
-        (_, 30_200..=30_499) => Some("nm-cloud-setup"),
-        (_, 30_768..=31_767) => Some("NetworkManager's WireGuard"),
-        (_, 25_357..=25_999) => Some("ifupdown-multi"),
-        _ => None,
-    };
-    match tool {
-        Some(tool) => format!("{tool} (proto {})", names::protocol(protocol)),
-        None => format!("proto {}", names::protocol(protocol)),
-    }
+/// Who probably made an object of this protocol with this number: the tools that use numbers
+/// like ours, by what they are known to write.
+fn owner(protocol: u8, number: u32) -> Option<&'static str> {
+    Some(match (protocol, number) {
+        (11, 10_000..=11_000) => "FRR's pbrd",
+        (3 | 4, 10_000..=10_999) => "amazon-ec2-net-utils or a systemd-networkd file",
+        (_, 30_200..=30_499) => "nm-cloud-setup",
+        (_, 30_768..=31_767) => "NetworkManager's WireGuard",
+        (_, 25_357..=25_999) => "ifupdown-multi",
+        _ => return None,
+    })
 }

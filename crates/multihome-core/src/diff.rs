@@ -1,8 +1,8 @@
 //! The steps from what is there to what should be.
 //!
 //! The order is safe for traffic and cheap for the kernel: routes before the rules that
-//! lead to them, links into their group before the rules that ask for it, new rules
-//! before old ones go, and the reverse when leaving. Rules are added in descending
+//! lead to them, links into or out of their group before the rules that ask for it, new
+//! rules before old ones go, and rules before the routes that they led to. Rules are added in descending
 //! priority, for the kernel walks the list to the place of each (`fib_nl_newrule`), and
 //! deleted in ascending order, for the same reason.
 //!

@@ -198,28 +198,44 @@ fn outline(
             }
         },
     };
-    let prefixes =
-        uplink.sides.iter().flat_map(|side| prefixes(uplink.link, side, foreign)).collect();
+    let prefixes = uplink
+        .sides
+        .iter()
+        .flat_map(|side| prefixes(snapshot, &uplink, table, side, foreign))
+        .collect();
     Planned { uplink, number, table: Some(table), prefixes, frozen: BTreeSet::new() }
 }
 
 /// The prefixes that the rules of one side are for.
-fn prefixes(link: u32, side: &Side, foreign: &ForeignSources) -> Vec<Prefix> {
-    let others: Vec<Prefix> = foreign.but(link, side.family).collect();
+fn prefixes(
+    snapshot: &Snapshot,
+    uplink: &Uplink,
+    table: u32,
+    side: &Side,
+    foreign: &ForeignSources,
+) -> Vec<Prefix> {
+    let others: Vec<Prefix> = foreign.but(uplink.link, side.family).collect();
+    if side.addresses.is_empty() {
+        // The link is down: as before, but for what has moved elsewhere meanwhile.
+        let home = |r: &&Rule| r.is_ours() && r.family == side.family && r.table() == Some(table);
+        let before = snapshot.rules().filter(home).filter_map(|r| r.from);
+        return before.filter(|p| !others.iter().any(|o| o.overlaps(p))).collect();
+    }
     let reserved = cover::reserved(side.family);
-    let own: BTreeSet<Prefix> = side
-        .addresses
-        .iter()
-        .map(|a| {
-            let network = a.network();
-            // IPv6: the on-link network, so that temporary addresses need no rule of their own,
-            // unless somebody else lives in it too.
-            let whole = side.family == Family::V6
-                && network.contains(a.local)
-                && !others.iter().chain(&reserved).any(|o| o.overlaps(&network));
-            if whole { network } else { Prefix::host(a.local) }
-        })
-        .collect();
+    let mut own: BTreeSet<Prefix> = BTreeSet::new();
+    let mut alone: BTreeMap<Prefix, bool> = BTreeMap::new();
+    for address in &side.addresses {
+        let network = address.network();
+        // IPv6: the on-link network, so that temporary addresses need no rule of their own,
+        // unless somebody else lives in it too.
+        let whole = side.family == Family::V6
+            && !network.is_host()
+            && network.contains(address.local)
+            && *alone
+                .entry(network)
+                .or_insert_with(|| !others.iter().chain(&reserved).any(|o| o.overlaps(&network)));
+        own.insert(if whole { network } else { Prefix::host(address.local) });
+    }
     cover::cover(side.family, own.into_iter().collect(), others)
 }
 

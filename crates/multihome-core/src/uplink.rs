@@ -12,7 +12,7 @@
 //! stay remains one, as its own rules in the snapshot tell: its traffic gets an error,
 //! never another door.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub struct Uplink {
 pub struct Side {
     /// Which.
     pub family: Family,
-    /// Its global addresses, those first that a primary address is.
+    /// Its global addresses, primary ones first; empty while the link is down and has lost them.
     pub addresses: Vec<Address>,
     /// The ways out, the best first; empty when the gateway was lost.
     pub ways: Vec<Way>,
@@ -155,12 +155,20 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
     let mut found = Found::default();
     let live = LiveRoutes::of(snapshot);
     let marked = marked_by_own_rules(snapshot);
-    // Addresses are ordered by link, so those of one link stand together.
-    let addresses: Vec<&Address> = snapshot.addresses().collect();
-    for of_link in addresses.chunk_by(|a, b| a.link == b.link) {
-        let Some(link) = snapshot.link(of_link[0].link) else { continue };
-        let global: Vec<&Address> = of_link.iter().copied().filter(|a| is_usable(a)).collect();
-        if global.is_empty() {
+    let mut usable: BTreeMap<u32, Vec<&Address>> = BTreeMap::new();
+    for address in snapshot.addresses().filter(|a| is_usable(a)) {
+        usable.entry(address.link).or_default().push(address);
+    }
+    for link in snapshot.links() {
+        let global = usable.remove(&link.index).unwrap_or_default();
+        // The primary has no rules of its own: what is there is from before it was one.
+        let was_one = |family| {
+            !config.is_primary(link) && marked.contains(&(family, config.number(link.index)))
+        };
+        // A link that goes down loses its IPv6 addresses, and nobody took them away: sockets that
+        // are bound to them live on, and must not get another door.
+        let is_parked = !link.is_up() && was_one(Family::V6);
+        if global.is_empty() && !is_parked {
             continue;
         }
         if let Some(reason) = barred(snapshot, config, link) {
@@ -172,14 +180,14 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
             let mut addresses: Vec<Address> =
                 global.iter().filter(|a| a.family() == family).map(|a| (*a).clone()).collect();
             if addresses.is_empty() {
+                if family == Family::V6 && is_parked {
+                    sides.push(Side { family, addresses, ways: Vec::new() });
+                }
                 continue;
             }
             addresses.sort_by_key(|a| (a.is_secondary() || a.is_temporary(), a.is_dadfailed()));
             let ways = ways(config, memory, &live, link, &addresses);
-            // The primary has no rules of its own: what is there is from before it was one.
-            let was_one =
-                !config.is_primary(link) && marked.contains(&(family, config.number(link.index)));
-            if !ways.is_empty() || was_one {
+            if !ways.is_empty() || was_one(family) {
                 sides.push(Side { family, addresses, ways });
             }
         }

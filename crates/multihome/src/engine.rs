@@ -219,8 +219,9 @@ impl Engine {
                 .map_err(error::kernel("read a link's state"))?;
         }
         for gone in self.memory.update(&self.snapshot, &self.config) {
-            if let Some(gateway) = gone.gateway {
-                log::info!("gateway {gateway} of {} was withdrawn", gone.link);
+            let link = self.snapshot.links().find(|l| l.identity() == gone.link);
+            if let (Some(gateway), Some(link)) = (gone.gateway, link) {
+                log::info!("gateway {gateway} of {} was withdrawn", link.name);
             }
         }
         self.memory_file.store(&self.memory);
@@ -236,6 +237,7 @@ impl Engine {
                 self.plan()?
             }
             Goal::Nothing => {
+                self.memory_file.remove();
                 let plan = plan::nothing(&self.snapshot, &self.config);
                 let changes = diff(&self.snapshot, &plan);
                 (plan, changes)

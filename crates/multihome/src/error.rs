@@ -90,6 +90,7 @@ impl Failure {
     /// What to do about it, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Failure::Config(_) => "multihome.toml(5) has every key and what it takes".into(),
             Failure::NotPermitted => {
                 "run it as root, or give the service AmbientCapabilities=CAP_NET_ADMIN".into()
             }

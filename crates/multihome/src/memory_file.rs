@@ -41,6 +41,16 @@ impl MemoryFile {
         self.stored.clone()
     }
 
+    /// Removes the file.
+    pub fn remove(&mut self) {
+        self.stored = Memory::default();
+        if let Err(e) = fs::remove_file(&self.path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("{}: {e}", self.path.display());
+        }
+    }
+
     /// Writes the file if it says something else.
     pub fn store(&mut self, memory: &Memory) {
         if self.stored == *memory {

@@ -64,8 +64,11 @@ enum NumberOrName {
 
 /// Reads one file.
 pub(super) fn read(path: &str, text: &str) -> Result<File, ConfigError> {
-    let keys: Keys = toml::from_str(text)
-        .map_err(|e| ConfigError::at(path, text, e.span(), e.message().replace('\n', "; ")))?;
+    let keys: Keys = toml::from_str(text).map_err(|e| {
+        // serde names Rust's types, which are nobody's concern here.
+        let message = e.message().replace('\n', "; ").replace("expected u32", "expected a number");
+        ConfigError::at(path, text, e.span(), message)
+    })?;
     Reader { path, text }.file(keys)
 }
 

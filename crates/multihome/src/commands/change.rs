@@ -114,7 +114,9 @@ fn report(
     if !json {
         let text = match (verb, outcome.changes.len()) {
             ("down", 0) => "nothing of multihome's was there\n".to_owned(),
-            ("down", n) => format!("{} taken away\n", plural(n, "change")),
+            ("down", n) => {
+                format!("{} made; nothing of multihome's is left\n", plural(n, "change"))
+            }
             (_, 0) => {
                 format!("in sync: nothing to change ({})\n", words::plan::made(&outcome.plan))
             }

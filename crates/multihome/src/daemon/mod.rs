@@ -284,11 +284,14 @@ impl Daemon {
                 log::info!("configuration read again");
                 self.engine.set_config(config);
                 self.look = Look::All;
+                self.ready = false; // until the kernel follows it
                 self.ask_for(Instant::now());
             }
-            Err(e) => log::error!("{e}\nthe configuration in force stays"),
+            Err(e) => {
+                log::error!("{e}\nthe configuration in force stays");
+                self.supervisor.tell(State::Ready);
+            }
         }
-        self.supervisor.tell(State::Ready);
     }
 
     fn ask_for(&mut self, at: Instant) {

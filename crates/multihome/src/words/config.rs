@@ -24,14 +24,14 @@ pub fn text(config: &Config, style: Style) -> String {
     }
     for (key, setting) in [("manage", &config.manage), ("ignore", &config.ignore)] {
         let list: Vec<&str> = setting.value.iter().map(|p| p.as_str()).collect();
-        add(format!("{key} = {}", json!(list)), &setting.origin);
+        add(format!("{key} = {}", spaced(&json!(list))), &setting.origin);
     }
     for (name, interface) in &config.interfaces {
         lines.push((String::new(), String::new()));
         lines.push((format!("[interface.{}]", toml_key(name)), String::new()));
         let mut add = |line: String, origin: &Origin| lines.push((line, origin.to_string()));
         if let Some(s) = &interface.gateway {
-            add(format!("gateway = {}", json!(s.value)), &s.origin);
+            add(format!("gateway = {}", spaced(&json!(s.value))), &s.origin);
         }
         if let Some(s) = &interface.table {
             add(format!("table = {}", json!(s.value)), &s.origin);
@@ -93,6 +93,11 @@ pub fn json(config: &Config) -> Value {
 
 fn with_origin(value: &impl Serialize, origin: &Origin) -> Value {
     json!({ "value": value, "origin": origin.to_string() })
+}
+
+/// A list as people write it in TOML.
+fn spaced(list: &Value) -> String {
+    list.to_string().replace("\",\"", "\", \"")
 }
 
 fn toml_key(name: &str) -> String {

@@ -17,9 +17,10 @@ pub fn conflict(conflict: &Conflict, names: &Names) -> (String, String) {
     match conflict {
         Conflict::Table { uplink, table, route, count, owner } => (
             format!(
-                "table {} of {uplink} holds {} of somebody else's ({owner}): {}",
+                "table {} of {uplink} holds {} of somebody else's{}: {}",
                 names.table(*table),
                 plural(*count, "route"),
+                probably(*owner),
                 route.display(names)
             ),
             format!(
@@ -29,7 +30,8 @@ pub fn conflict(conflict: &Conflict, names: &Names) -> (String, String) {
         ),
         Conflict::Priority { uplinks, rule, owner } => (
             format!(
-                "a rule of somebody else's ({owner}) has a priority that {} needs: {}",
+                "a rule of somebody else's{} has a priority that {} needs: {}",
+                probably(*owner),
                 if uplinks.is_empty() { "multihome".into() } else { uplinks.join(", ") },
                 rule.display(names)
             ),
@@ -40,6 +42,10 @@ pub fn conflict(conflict: &Conflict, names: &Names) -> (String, String) {
             format!("give interface.{uplink} a `table` of its own"),
         ),
     }
+}
+
+fn probably(owner: Option<&str>) -> String {
+    owner.map_or_else(String::new, |o| format!(" (probably {o})"))
 }
 
 /// What the operator should know.

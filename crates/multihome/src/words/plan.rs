@@ -19,14 +19,12 @@ pub struct PlanJson {
     /// The steps that would undo them, in order.
     pub revert: Vec<String>,
     /// Steps that failed: command and the kernel's words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedJson>,
     /// What stands in the way.
     pub conflicts: Vec<String>,
     /// What the operator should know.
     pub notes: Vec<String>,
     /// Why the snapshot is not complete; then nothing is removed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
 }
 

@@ -216,7 +216,8 @@ impl Status {
             let _ = writeln!(out, "\nleft over from before:");
             write_pending(&mut out, &self.pending, style);
         }
-        for text in &self.notes {
+        // What the verdict says already is not said again.
+        for text in self.notes.iter().filter(|_| self.verdict != Verdict::Degraded) {
             let _ = writeln!(out, "{} {text}", style.warn("note:"));
         }
         out
