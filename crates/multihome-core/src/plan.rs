@@ -135,10 +135,12 @@ pub fn nothing(snapshot: &Snapshot, config: &Config) -> Plan {
     plan
 }
 
-/// Addresses and networks that are somebody's, by the link that has them.
+/// Addresses and networks that are somebody's, with the link that has them.
 struct ForeignSources {
-    hosts: Vec<(u32, Prefix)>,
-    networks: Vec<(u32, Prefix)>,
+    /// Ordered by prefix, so that those inside a prefix stand together.
+    hosts: Vec<(Prefix, u32)>,
+    /// Few: one for each subnet that a link is in.
+    networks: Vec<(Prefix, u32)>,
 }
 
 impl ForeignSources {
@@ -146,27 +148,33 @@ impl ForeignSources {
         let mut hosts = Vec::new();
         let mut networks = Vec::new();
         for address in snapshot.addresses() {
-            hosts.push((address.link, Prefix::host(address.local)));
+            hosts.push((Prefix::host(address.local), address.link));
             if address.prefix_len < address.family().bits() {
-                networks.push((address.link, address.network()));
+                networks.push((address.network(), address.link));
             }
         }
+        hosts.sort_unstable();
+        networks.sort_unstable();
         networks.dedup();
         ForeignSources { hosts, networks }
     }
 
-    /// What belongs to other links than `link`.
-    fn but(&self, link: u32, family: Family) -> impl Iterator<Item = Prefix> {
-        self.but_of(move |of| of == link, family)
+    /// What other links than `link` have inside `span` or around it.
+    fn overlapping(&self, link: u32, span: Prefix) -> impl Iterator<Item = Prefix> {
+        let first = self.hosts.partition_point(|(p, _)| *p < Prefix::host(span.address()));
+        let inside = self.hosts[first..].iter().take_while(move |(p, _)| span.covers(p));
+        let around = self.networks.iter().filter(move |(p, _)| p.overlaps(&span));
+        inside.chain(around).filter(move |(_, of)| *of != link).map(|(p, _)| *p)
     }
 
-    /// What belongs to links for which `own` is false.
-    fn but_of(&self, own: impl Fn(u32) -> bool, family: Family) -> impl Iterator<Item = Prefix> {
+    /// What links have that are none of `links`.
+    fn but(&self, links: &BTreeSet<u32>, family: Family) -> Vec<Prefix> {
         self.hosts
             .iter()
             .chain(&self.networks)
-            .filter(move |(of, p)| p.family() == family && !own(*of))
-            .map(|(_, p)| *p)
+            .filter(|(p, of)| p.family() == family && !links.contains(of))
+            .map(|(p, _)| *p)
+            .collect()
     }
 }
 
@@ -214,29 +222,31 @@ fn prefixes(
     side: &Side,
     foreign: &ForeignSources,
 ) -> Vec<Prefix> {
-    let others: Vec<Prefix> = foreign.but(uplink.link, side.family).collect();
+    let family = side.family;
+    let is_free = |p: &Prefix| foreign.overlapping(uplink.link, *p).next().is_none();
     if side.addresses.is_empty() {
         // The link is down: as before, but for what has moved elsewhere meanwhile.
-        let home = |r: &&Rule| r.is_ours() && r.family == side.family && r.table() == Some(table);
+        let home = |r: &&Rule| r.is_ours() && r.family == family && r.table() == Some(table);
         let before = snapshot.rules().filter(home).filter_map(|r| r.from);
-        return before.filter(|p| !others.iter().any(|o| o.overlaps(p))).collect();
+        return before.filter(is_free).collect();
     }
-    let reserved = cover::reserved(side.family);
     let mut own: BTreeSet<Prefix> = BTreeSet::new();
     let mut alone: BTreeMap<Prefix, bool> = BTreeMap::new();
     for address in &side.addresses {
         let network = address.network();
         // IPv6: the on-link network, so that temporary addresses need no rule of their own,
         // unless somebody else lives in it too.
-        let whole = side.family == Family::V6
+        let whole = family == Family::V6
             && !network.is_host()
             && network.contains(address.local)
-            && *alone
-                .entry(network)
-                .or_insert_with(|| !others.iter().chain(&reserved).any(|o| o.overlaps(&network)));
+            && *alone.entry(network).or_insert_with(|| {
+                !cover::reserved(family).iter().any(|r| r.overlaps(&network)) && is_free(&network)
+            });
         own.insert(if whole { network } else { Prefix::host(address.local) });
     }
-    cover::cover(side.family, own.into_iter().collect(), others)
+    let span = own.first().zip(own.last()).map(|(a, b)| a.common(b));
+    let others = span.map(|s| foreign.overlapping(uplink.link, s).collect()).unwrap_or_default();
+    cover::cover(family, own.into_iter().collect(), others)
 }
 
 fn rule_block(config: &Config, foreign: &ForeignSources, uplinks: &[Planned]) -> Vec<Rule> {
@@ -258,7 +268,7 @@ fn rule_block(config: &Config, foreign: &ForeignSources, uplinks: &[Planned]) ->
             .collect();
         if !members.is_empty() {
             let links: BTreeSet<u32> = members.iter().map(|m| m.link).collect();
-            let foreign = foreign.but_of(|link| links.contains(&link), family).collect();
+            let foreign = foreign.but(&links, family);
             all.extend(rules::block(family, config, &members, foreign));
         }
     }

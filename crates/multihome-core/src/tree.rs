@@ -76,13 +76,18 @@ pub(crate) fn block(
 /// The tree with the smallest leaves that fits, for larger ones are dearer for each packet. Where
 /// all parts can have their places by bits, leaves twice as large are worth it.
 fn grow(leaves: &[Leaf], leaf_room: u32, room: u32) -> (Node<'_>, Numbering) {
-    for size in [LEAF, 2 * LEAF] {
+    let leaf_count = |size: usize| u32::try_from(leaves.len().div_ceil(size)).unwrap_or(u32::MAX);
+    let may_fit = |size: usize| leaf_count(size).saturating_mul(leaf_room) <= room;
+    for size in [LEAF, 2 * LEAF].into_iter().filter(|s| may_fit(*s)) {
         let root = Node::of(leaves, size, leaf_room);
         if root.fits_by_bits(room) {
             return (root, Numbering::ByBits);
         }
     }
     let mut size = LEAF;
+    while !may_fit(size) {
+        size *= 2;
+    }
     loop {
         let root = Node::of(leaves, size, leaf_room);
         if root.room <= room || size >= leaves.len() {

@@ -109,24 +109,30 @@ fn a_link_that_is_down_refuses_and_nothing_leaves_by_the_other() {
 }
 
 fn an_ipv6_socket_of_a_link_that_is_down_never_leaves_by_the_other() {
-    let world = World::new(Topology::TwoSubnets);
+    let mut world = World::new(Topology::TwoSubnets);
+    // In a network that both cards are in.
+    let shared = "2001:db8:77::6";
+    world.lab.add_address("ens5", "2001:db8:77::5/64".parse().unwrap()).unwrap();
+    world.lab.add_address("ens6", format!("{shared}/64").parse().unwrap()).unwrap();
     let _daemon = world.run();
     world.assert_all_answer();
     let strayed = world.strayed();
     // As an established connection: bound while the address was there, which goes with the link.
-    let socket = world.host().run(|| UdpSocket::bind((SECOND6, 0))).unwrap().unwrap();
+    let bind = |from| world.host().run(|| UdpSocket::bind((from, 0))).unwrap().unwrap();
+    let sockets = [SECOND6, shared].map(|from| (from, bind(from)));
     let to = world.lab.clients()[0].addresses[1];
-    socket.send_to(b"hello", (to, 7777)).unwrap();
     world.lab.link_down("ens6").unwrap();
     for _ in 0..100 {
-        let sent = socket.send_to(b"astray?", (to, 7777));
-        assert!(sent.is_err(), "sent with {SECOND6} while ens6 is down\n{}", world.dump());
+        for (from, socket) in &sockets {
+            let sent = socket.send_to(b"astray?", (to, 7777));
+            assert!(sent.is_err(), "sent with {from} while ens6 is down\n{}", world.dump());
+        }
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(world.strayed(), strayed, "packets left by ens5");
     world.lab.link_up("ens6").unwrap();
     world.lab.renew("ens6").unwrap();
-    world.assert_all_answer();
+    world.assert_answers(SECOND6);
     world.assert_in_sync(SOON);
 }
 

@@ -51,7 +51,15 @@ pub struct Daemon {
 impl World {
     /// A network of the laboratory.
     pub fn new(topology: Topology) -> World {
-        World { lab: Lab::build(topology).unwrap() }
+        let world = World { lab: Lab::build(topology).unwrap() };
+        // A bridge takes a moment to see its port, and then makes an address of its own.
+        if world.host().has_link("docker0") {
+            eventually("the bridge has settled", SOON, || {
+                world.ip("-6 address show dev docker0 scope link -tentative").contains("fe80:")
+                    && !world.ip("link").contains("NO-CARRIER")
+            });
+        }
+        world
     }
 
     /// The host's namespace.
