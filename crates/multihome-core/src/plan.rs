@@ -94,7 +94,7 @@ pub enum Note {
 pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
     let found = uplink::find(snapshot, config, memory);
     let mut plan = Plan { others: found.others, ..Plan::default() };
-    let foreign = ForeignSources::of(snapshot);
+    let foreign = ForeignSources::of(snapshot, config, &found.uplinks);
     for uplink in found.uplinks {
         let planned = outline(snapshot, config, &foreign, uplink, &mut plan.new_table_names);
         plan.uplinks.push(planned);
@@ -144,9 +144,18 @@ struct ForeignSources {
 }
 
 impl ForeignSources {
-    fn of(snapshot: &Snapshot) -> ForeignSources {
+    fn of(snapshot: &Snapshot, config: &Config, uplinks: &[Uplink]) -> ForeignSources {
         let mut hosts = Vec::new();
         let mut networks = Vec::new();
+        for uplink in uplinks.iter().filter(|u| !u.primary) {
+            let (table, _) = table_of(snapshot, config, uplink);
+            for side in uplink.sides.iter().filter(|s| s.addresses.is_empty()) {
+                for prefix in sources_before(snapshot, side.family, table) {
+                    let list = if prefix.is_host() { &mut hosts } else { &mut networks };
+                    list.push((prefix, uplink.link));
+                }
+            }
+        }
         for address in snapshot.addresses() {
             hosts.push((Prefix::host(address.local), address.link));
             if address.prefix_len < address.family().bits() {
@@ -159,12 +168,17 @@ impl ForeignSources {
         ForeignSources { hosts, networks }
     }
 
-    /// What other links than `link` have inside `span` or around it.
-    fn overlapping(&self, link: u32, span: Prefix) -> impl Iterator<Item = Prefix> {
+    /// The addresses that other links than `link` have inside `span`.
+    fn hosts_inside(&self, link: u32, span: Prefix) -> impl Iterator<Item = Prefix> {
         let first = self.hosts.partition_point(|(p, _)| *p < Prefix::host(span.address()));
         let inside = self.hosts[first..].iter().take_while(move |(p, _)| span.covers(p));
-        let around = self.networks.iter().filter(move |(p, _)| p.overlaps(&span));
-        inside.chain(around).filter(move |(_, of)| *of != link).map(|(p, _)| *p)
+        inside.filter(move |(_, of)| *of != link).map(|(p, _)| *p)
+    }
+
+    /// What other links than `link` have inside `span` or around it.
+    fn overlapping(&self, link: u32, span: Prefix) -> impl Iterator<Item = Prefix> {
+        let networks = self.networks.iter().filter(move |(p, of)| *of != link && p.overlaps(&span));
+        self.hosts_inside(link, span).chain(networks.map(|(p, _)| *p))
     }
 
     /// What links have that are none of `links`.
@@ -190,28 +204,36 @@ fn outline(
         let (table, prefixes, frozen) = (None, Vec::new(), BTreeSet::new());
         return Planned { uplink, number, table, prefixes, frozen };
     }
-    let table = match config.interface(&uplink.name).and_then(|i| i.table.as_ref()) {
-        None => number,
-        Some(setting) => match &setting.value {
-            Table::Number(table) => *table,
-            Table::Name(name) => {
-                let known = snapshot.table_names.iter().find(|(_, n)| *n == name);
-                known.map_or_else(
-                    || {
-                        new_names.insert(number, name.clone());
-                        number
-                    },
-                    |(table, _)| *table,
-                )
-            }
-        },
-    };
+    let (table, new_name) = table_of(snapshot, config, &uplink);
+    new_names.extend(new_name.map(|name| (table, name)));
     let prefixes = uplink
         .sides
         .iter()
         .flat_map(|side| prefixes(snapshot, &uplink, table, side, foreign))
         .collect();
     Planned { uplink, number, table: Some(table), prefixes, frozen: BTreeSet::new() }
+}
+
+/// The table of an uplink, and its name if that is one that nobody knows yet.
+fn table_of(snapshot: &Snapshot, config: &Config, uplink: &Uplink) -> (u32, Option<String>) {
+    let number = config.number(uplink.link);
+    let setting = config.interface(&uplink.name).and_then(|i| i.table.as_ref());
+    match setting.map(|s| &s.value) {
+        None => (number, None),
+        Some(Table::Number(table)) => (*table, None),
+        Some(Table::Name(name)) => {
+            match snapshot.table_names.iter().find(|(_, known)| *known == name) {
+                Some((table, _)) => (*table, None),
+                None => (number, Some(name.clone())),
+            }
+        }
+    }
+}
+
+/// What our own rules send to a table: what an uplink's addresses were before it lost them.
+fn sources_before(snapshot: &Snapshot, family: Family, table: u32) -> impl Iterator<Item = Prefix> {
+    let home = move |r: &&Rule| r.is_ours() && r.family == family && r.table() == Some(table);
+    snapshot.rules().filter(home).filter_map(|r| r.from)
 }
 
 /// The prefixes that the rules of one side are for.
@@ -223,13 +245,12 @@ fn prefixes(
     foreign: &ForeignSources,
 ) -> Vec<Prefix> {
     let family = side.family;
-    let is_free = |p: &Prefix| foreign.overlapping(uplink.link, *p).next().is_none();
     if side.addresses.is_empty() {
-        // The link is down: as before, but for what has moved elsewhere meanwhile.
-        let home = |r: &&Rule| r.is_ours() && r.family == family && r.table() == Some(table);
-        let before = snapshot.rules().filter(home).filter_map(|r| r.from);
-        return before.filter(is_free).collect();
+        // The link is down: as before, but for addresses that have moved elsewhere meanwhile.
+        let moved = |p: &Prefix| foreign.hosts_inside(uplink.link, *p).next().is_some();
+        return sources_before(snapshot, family, table).filter(|p| !moved(p)).collect();
     }
+    let is_free = |p: &Prefix| foreign.overlapping(uplink.link, *p).next().is_none();
     let mut own: BTreeSet<Prefix> = BTreeSet::new();
     let mut alone: BTreeMap<Prefix, bool> = BTreeMap::new();
     for address in &side.addresses {
