@@ -30,6 +30,7 @@ use crate::wire::{Malformed, Message, Messages};
 pub struct Socket {
     inner: netlink_sys::Socket,
     seq: u32,
+    port: u32,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
     /// An earlier answer was not read to its end: a dump may still be under way.
@@ -81,9 +82,12 @@ impl Socket {
         sockopt::set_socket_timeout(&inner, sockopt::Timeout::Recv, Some(PATIENCE))
             .map_err(|e| Error::system("setsockopt SO_RCVTIMEO", e))?;
         enlarge(&inner, QUEUE);
+        let address = rustix::net::getsockname(&inner).ok();
+        let port = address.and_then(|a| SocketAddrNetlink::try_from(a).ok()).map_or(0, |a| a.pid());
         Ok(Socket {
             inner,
             seq: 0,
+            port,
             incoming: vec![0; INCOMING],
             outgoing: Vec::new(),
             unsettled: false,
@@ -93,8 +97,7 @@ impl Socket {
     /// Its netlink port: what events that our requests cause carry as their originator.
     #[must_use]
     pub fn port(&self) -> u32 {
-        let address = rustix::net::getsockname(&self.inner).ok();
-        address.and_then(|a| SocketAddrNetlink::try_from(a).ok()).map_or(0, |a| a.pid())
+        self.port
     }
 
     /// One request, acknowledged.

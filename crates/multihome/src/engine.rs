@@ -1,8 +1,8 @@
 //! One reconcile: observe, plan, diff, apply, and look at what came of it.
 //!
 //! The engine holds what it last knew of the kernel. Commands fill it by a dump, the
-//! daemon keeps it up to date by events; both then call [`Engine::reconcile`], so there is
-//! one way in which the kernel is ever changed.
+//! daemon keeps it up to date by events; both then call [`Engine::prepare`] and
+//! [`Engine::take`], so there is one way in which the kernel is ever changed.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -33,6 +33,7 @@ pub struct Engine {
     /// Daemons' routes that were passed over as of no interest.
     passed_over: usize,
     said: BTreeSet<String>,
+    names_failed: bool,
     /// When the IPv6 routes were last dumped: what their lifetimes count from.
     seen_at: Instant,
     expires_at: Option<Instant>,
@@ -53,6 +54,15 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// The steps that failed: which, and the kernel's words.
     pub failures: Vec<(usize, multihome_kernel::Error)>,
+}
+
+/// What is to be done to reach a goal.
+#[derive(Debug)]
+pub struct Steps {
+    goal: Goal,
+    plan: Plan,
+    /// In order; empty when nothing is to be done.
+    pub changes: Vec<Change>,
 }
 
 /// What is to be reached.
@@ -79,6 +89,7 @@ impl Engine {
             interest: Interest::default(),
             passed_over: 0,
             said: BTreeSet::new(),
+            names_failed: false,
             seen_at: Instant::now(),
             expires_at: None,
             once_more_at: None,
@@ -169,7 +180,11 @@ impl Engine {
         if self.stale.is_empty() {
             return Ok(());
         }
-        let stale = std::mem::take(&mut self.stale);
+        let mut stale = std::mem::take(&mut self.stale);
+        stale.narrow(&self.snapshot);
+        if stale.is_empty() {
+            return Ok(());
+        }
         if stale.families.contains(&Family::V6) {
             self.seen_at = Instant::now();
         }
@@ -228,16 +243,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the steps from what is there to the goal. The caller holds the lock on changes and
-    /// has observed since.
-    pub fn reconcile(&mut self, goal: Goal) -> Result<Outcome, Failure> {
+    /// What is to be done to reach the goal, from what is known. Changes nothing in the kernel.
+    pub fn prepare(&mut self, goal: Goal) -> Result<Steps, Failure> {
         let (plan, changes) = match goal {
             Goal::Plan => {
                 self.learn()?;
                 self.plan()?
             }
             Goal::Nothing => {
-                self.memory_file.remove();
                 let plan = plan::nothing(&self.snapshot, &self.config);
                 let changes = diff(&self.snapshot, &plan);
                 (plan, changes)
@@ -245,9 +258,18 @@ impl Engine {
         };
         self.expires_at = self.first_expiry();
         self.say(&plan);
-        self.name_tables(goal, &plan, &changes);
+        Ok(Steps { goal, plan, changes })
+    }
+
+    /// Takes the steps. The caller holds the lock on changes and has prepared them since.
+    pub fn take(&mut self, steps: Steps) -> Outcome {
+        let Steps { goal, plan, changes } = steps;
+        if goal == Goal::Nothing {
+            self.memory_file.remove();
+        }
         let failures = self.execute(&changes);
-        Ok(Outcome { plan, changes, failures })
+        self.name_tables(goal, &plan, &changes);
+        Outcome { plan, changes, failures }
     }
 
     /// Lifetimes count from when they were seen. A route that an event brought was seen later
@@ -267,12 +289,13 @@ impl Engine {
         if changes.is_empty() {
             return Vec::new();
         }
+        let complete = self.snapshot.is_complete();
+        let outcomes = self.kernel.apply(changes, complete);
+        // Only now: whoever waits for an answer does not wait for the log.
         let names = self.snapshot.names();
         for change in changes {
             log::info!("{}", change.command(&names));
         }
-        let complete = self.snapshot.is_complete();
-        let outcomes = self.kernel.apply(changes, complete);
         let failed = |(at, outcome): (usize, Result<(), multihome_kernel::Error>)| {
             let e = outcome.err()?;
             // What was to go is gone: the kernel flushes routes with their link or address.
@@ -314,9 +337,12 @@ impl Engine {
         };
         match result {
             Ok(()) => self.snapshot.table_names = rt_tables::read(),
-            Err(e) => {
-                log::warn!("{}: {e}: table names stay unknown to `ip`", rt_tables::own_file())
+            // Once is enough: the names are for reading only.
+            Err(e) if !self.names_failed => {
+                log::warn!("{}: {e}: table names stay unknown to `ip`", rt_tables::own_file());
+                self.names_failed = true;
             }
+            Err(_) => {}
         }
     }
 }

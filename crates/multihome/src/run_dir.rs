@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -138,9 +138,14 @@ fn try_flock(file: &File) -> Result<bool, Failure> {
     }
 }
 
-/// Writes who holds the lock; it is for people, so a failure changes nothing.
+/// Writes who holds the lock, unless it says so already: the daemon takes it for each change. It
+/// is for people, so a failure changes nothing.
 fn sign(mut file: &File, verb: &str) {
     let text = format!("multihome {verb} (pid {})\n", std::process::id());
+    let mut there = [0; 64];
+    if file.read_at(&mut there, 0).is_ok_and(|n| there[..n] == *text.as_bytes()) {
+        return;
+    }
     let _ = file.seek(SeekFrom::Start(0));
     let _ = file.write_all(text.as_bytes());
     let _ = file.set_len(text.len() as u64);

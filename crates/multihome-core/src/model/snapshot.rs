@@ -82,6 +82,8 @@ pub struct Stale {
     pub links: BTreeSet<u32>,
     /// The nexthop objects.
     pub nexthops: bool,
+    /// IPv4 addresses that went, with their links: see [`Stale::narrow`].
+    pub gone: BTreeSet<(u32, IpAddr)>,
 }
 
 /// The form in files: lists, which `jq` can take apart.
@@ -289,9 +291,7 @@ impl Snapshot {
             Event::DelAddress(address) => {
                 self.addresses.remove(&address_key(&address));
                 if address.local.is_ipv4() {
-                    // fib_sync_down_addr drops the routes with this prefsrc from every table, and
-                    // the last address of a link drops all of the link's (fib_disable_ip).
-                    stale.links.insert(address.link);
+                    stale.gone.insert((address.link, address.local));
                 }
             }
             Event::NewRoute { route, replace, append } => {
@@ -358,12 +358,35 @@ impl Stale {
         *self == Stale::default()
     }
 
+    /// Turns addresses that went into links whose routes must be looked at again.
+    ///
+    /// `fib_sync_down_addr` drops the routes with such a source from every table, and the last
+    /// IPv4 address of a link takes all of the link's with it (`fib_disable_ip`), both in silence.
+    /// Other addresses take nothing that is not announced; with a full table in main, each look
+    /// saved is a walk over all of it.
+    pub fn narrow(&mut self, snapshot: &Snapshot) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let gone = std::mem::take(&mut self.gone);
+        let sources: BTreeSet<IpAddr> = gone.iter().map(|(_, address)| *address).collect();
+        let mut touched: BTreeSet<IpAddr> = snapshot.routes().filter_map(|r| r.prefsrc).collect();
+        touched.retain(|s| sources.contains(s));
+        let has_address: BTreeSet<u32> =
+            snapshot.addresses().filter(|a| a.local.is_ipv4()).map(|a| a.link).collect();
+        let lost = |(link, address): &(u32, IpAddr)| {
+            touched.contains(address) || !has_address.contains(link)
+        };
+        self.links.extend(gone.iter().filter(|g| lost(g)).map(|(link, _)| *link));
+    }
+
     /// Takes in what another event made stale.
     pub fn merge(&mut self, other: Stale) {
         self.families.extend(other.families);
         self.tables.extend(other.tables);
         self.links.extend(other.links);
         self.nexthops |= other.nexthops;
+        self.gone.extend(other.gone);
     }
 }
 

@@ -47,7 +47,8 @@ fn change(
     let lock = dir.change_lock(verb)?;
     let held = lock.take()?;
     engine.observe()?;
-    let outcome = engine.reconcile(goal)?;
+    let steps = engine.prepare(goal)?;
+    let outcome = engine.take(steps);
     // What counts is what the kernel holds afterwards, not what it acknowledged.
     let mut left = Vec::new();
     if !outcome.changes.is_empty() {

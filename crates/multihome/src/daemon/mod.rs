@@ -204,27 +204,36 @@ impl Daemon {
     }
 
     fn reconcile(&mut self) -> Result<(), Failure> {
-        let held = match self.lock.take() {
-            Ok(held) => held,
-            Err(e) => {
-                log::warn!("{e}");
-                self.try_again();
-                return Ok(());
-            }
-        };
         self.due = None;
-        // Whoever had the lock before may have changed what we know.
-        self.drain()?;
-        let result = self.look().and_then(|()| self.engine.reconcile(Goal::Plan));
-        drop(held);
-        match result {
+        match self.put_right() {
             Ok(outcome) => self.settle(&outcome),
+            // Only what cannot be waited for ends the daemon.
+            Err(e @ Failure::Kernel { .. }) if !self.ready => return Err(e),
             Err(e) => {
                 log::error!("{e}");
                 self.try_again();
             }
         }
         Ok(())
+    }
+
+    /// One reconcile. The lock is taken only when there is something to change; whoever had it
+    /// before may have changed what we know, so what there is to do is asked once more then, if
+    /// anything happened meanwhile.
+    fn put_right(&mut self) -> Result<Outcome, Failure> {
+        self.look()?;
+        let mut steps = self.engine.prepare(Goal::Plan)?;
+        if steps.changes.is_empty() {
+            return Ok(self.engine.take(steps));
+        }
+        let held = self.lock.take()?;
+        if self.drain()? > 0 {
+            self.look()?;
+            steps = self.engine.prepare(Goal::Plan)?;
+        }
+        let outcome = self.engine.take(steps);
+        drop(held);
+        Ok(outcome)
     }
 
     fn look(&mut self) -> Result<(), Failure> {
@@ -242,7 +251,10 @@ impl Daemon {
         let mut unknown = false;
         for (at, e) in &outcome.failures {
             unknown |= matches!(e, Error::Unknown(_));
-            log::error!("{}: {e}", outcome.changes[*at].command(&names));
+            // The first time it may be a race with whoever just took a link down: the next look
+            // tells.
+            let level = if self.retry == RETRY.0 { log::Level::Debug } else { log::Level::Error };
+            log::log!(level, "{}: {e}", outcome.changes[*at].command(&names));
         }
         if outcome.failures.is_empty() {
             self.retry = RETRY.0;
