@@ -36,8 +36,10 @@ impl Log for Logger {
             Level::Trace => ("<7>", "trace: "),
         };
         let prefix = if self.journal { priority } else { word };
+        // In one write, so that lines of two processes do not mix.
+        let line = format!("{prefix}{}\n", record.args());
         // There is nowhere to say that stderr is gone.
-        let _ = writeln!(std::io::stderr().lock(), "{prefix}{}", record.args());
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
