@@ -6,6 +6,7 @@
 //! connected socket look its route up anew, so only differences come here.
 
 use multihome_core::Change;
+use multihome_core::model::Action;
 
 use crate::error::Error;
 use crate::observe::Kernel;
@@ -36,6 +37,12 @@ impl Kernel {
                 Change::AddRoute(r) => route::add(r),
                 Change::ReplaceRoute { to, .. } => route::replace(to),
                 Change::DelRoute(r) => route::delete(r),
+                // For the kernel two jumps are the same wherever they lead (`rule_exists`): one that
+                // gets another target would be refused as a double. It is put behind the old one,
+                // which is what a deletion finds first.
+                Change::AddRule(r) if complete && matches!(r.action, Action::Goto(_)) => {
+                    rule::add(r, false)
+                }
                 Change::AddRule(r) => rule::add(r, exclusive),
                 Change::DelRule(r) => rule::delete(r),
                 Change::SetGroup { link, to, .. } => link::set_group(*link, *to),

@@ -432,3 +432,21 @@ pub fn changes_are_carried_out() {
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(lines("-N rule show priority 10003"), Vec::<String>::new());
 }
+
+pub fn a_jump_that_moves_leaves_no_gap() {
+    let mut w = world();
+    let jump = |target| Rule {
+        from: Some(net("10.0.0.0/8")),
+        ..Rule::new(Family::V4, 10_001, Action::Goto(target))
+    };
+    let end = |at| Rule::new(Family::V4, at, Action::Nop);
+    let made: Vec<Change> =
+        [end(10_020), end(10_010), jump(10_010)].into_iter().map(Change::AddRule).collect();
+    assert!(w.kernel.apply(&made, true).iter().all(Result::is_ok));
+    // As a tree that is renumbered does it: the new one first, then the old one goes.
+    let moved = [Change::AddRule(jump(10_020)), Change::DelRule(jump(10_010))];
+    assert_eq!(w.kernel.apply(&moved, true), [Ok(()), Ok(())]);
+    let jumps: Vec<String> =
+        lines("-4 rule show").into_iter().filter(|l| l.contains("goto")).collect();
+    assert_eq!(jumps, ["10001: from 10.0.0.0/8 goto 10020 proto 177"]);
+}

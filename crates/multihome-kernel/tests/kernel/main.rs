@@ -34,6 +34,7 @@ const TESTS: &[Test] = &[
     ("addresses_and_nexthops_are_made", apply::addresses_and_nexthops_are_made),
     ("errors_belong_to_their_request", apply::errors_belong_to_their_request),
     ("changes_are_carried_out", apply::changes_are_carried_out),
+    ("a_jump_that_moves_leaves_no_gap", apply::a_jump_that_moves_leaves_no_gap),
     ("events_lead_to_what_a_dump_shows", watch::events_lead_to_what_a_dump_shows),
     ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),
     ("an_event_carries_the_port_of_its_request", watch::an_event_carries_the_port_of_its_request),
