@@ -133,11 +133,12 @@ impl Kernel {
     pub fn refresh(
         &mut self,
         snapshot: &mut Snapshot,
-        stale: &Stale,
+        mut stale: Stale,
         wants: &dyn Fn(&Route) -> bool,
     ) -> Result<(), Error> {
         let mut incomplete = Vec::new();
-        let result = self.refresh_into(snapshot, stale, wants, &mut incomplete);
+        stale.narrow(snapshot);
+        let result = self.refresh_into(snapshot, &stale, wants, &mut incomplete);
         snapshot.incomplete.append(&mut incomplete);
         result
     }

@@ -180,18 +180,14 @@ impl Engine {
         if self.stale.is_empty() {
             return Ok(());
         }
-        let mut stale = std::mem::take(&mut self.stale);
-        stale.narrow(&self.snapshot);
-        if stale.is_empty() {
-            return Ok(());
-        }
+        let stale = std::mem::take(&mut self.stale);
         if stale.families.contains(&Family::V6) {
             self.seen_at = Instant::now();
         }
         let interest = &self.interest;
         let passed_over = Cell::new(self.passed_over);
         let result =
-            self.kernel.refresh(&mut self.snapshot, &stale, &|r| wanted(interest, r, &passed_over));
+            self.kernel.refresh(&mut self.snapshot, stale, &|r| wanted(interest, r, &passed_over));
         self.passed_over = passed_over.get();
         result.map_err(error::kernel("read the kernel's routes again"))
     }

@@ -275,14 +275,14 @@ fn look_again() {
         },
     ] {
         let mut snapshot = before.clone();
-        kernel.refresh(&mut snapshot, &stale, &|_| true).unwrap();
+        kernel.refresh(&mut snapshot, stale, &|_| true).unwrap();
         assert_eq!(snapshot.incomplete, Vec::<String>::new());
         agree(&routes(&snapshot), &routes(&now));
     }
     // What is not stale is left alone.
     let mut snapshot = before.clone();
     let stale = Stale { links: BTreeSet::from([vc]), ..Stale::default() };
-    kernel.refresh(&mut snapshot, &stale, &|_| true).unwrap();
+    kernel.refresh(&mut snapshot, stale, &|_| true).unwrap();
     let gone = "10.16.0.0/16".parse().unwrap();
     // But with nexthop objects a link may change any route.
     let objects = snapshot.nexthops().next().is_some();

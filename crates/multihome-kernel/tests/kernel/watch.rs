@@ -18,7 +18,7 @@ fn follow(watch: &mut Watch, kernel: &mut Kernel, snapshot: &mut Snapshot) -> Dr
             Noted::Undecodable(what) => panic!("{what}"),
         })
         .unwrap();
-    kernel.refresh(snapshot, &stale, &|_| true).unwrap();
+    kernel.refresh(snapshot, stale, &|_| true).unwrap();
     drained
 }
 
