@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::model::names::word;
 use crate::model::route::{RTNH_F_ONLINK, RouteKey};
 use crate::model::{Names, Route, RouteKind, Rule, Snapshot};
 use crate::plan::Plan;
@@ -177,7 +178,7 @@ fn groups(snapshot: &Snapshot, plan: &Plan, changes: &mut Vec<Change>) -> Vec<Ch
 }
 
 /// A route without what the kernel changes by itself, to be compared with a planned one.
-fn identity(route: &Route) -> Route {
+pub(crate) fn identity(route: &Route) -> Route {
     let mut route = route.clone();
     route.flags = 0;
     route.expires = None;
@@ -203,7 +204,9 @@ impl Change {
             Change::DelRoute(r) => route_command("del", r, names),
             Change::AddRule(r) => rule_command("add", r, names),
             Change::DelRule(r) => rule_command("del", r, names),
-            Change::SetGroup { name, to, .. } => format!("ip link set dev {name} group {to}"),
+            Change::SetGroup { name, to, .. } => {
+                format!("ip link set dev {} group {to}", word(name))
+            }
         }
     }
 

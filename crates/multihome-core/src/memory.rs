@@ -79,17 +79,16 @@ impl Memory {
             }
         }
         let mut forgotten = Vec::new();
-        self.gateways.retain_mut(|g| {
-            let Some(link) = link_of(snapshot, g) else { return true };
-            if !live.ways(link.index, g.family).is_empty() {
-                return true;
+        self.gateways.retain_mut(|g| match state(snapshot, &live, g) {
+            State::Live => true,
+            State::Away => {
+                g.parked = true;
+                true
             }
-            if is_withdrawn(link, g) {
+            State::Withdrawn(_) => {
                 forgotten.push(g.clone());
-                return false;
+                false
             }
-            g.parked = true;
-            true
         });
         forgotten
     }
@@ -102,14 +101,18 @@ impl Memory {
             return Vec::new();
         }
         let live = LiveRoutes::of(snapshot);
-        self.gateways
-            .iter()
-            .filter_map(|g| {
-                let link = link_of(snapshot, g)?;
-                (live.ways(link.index, g.family).is_empty() && is_withdrawn(link, g))
-                    .then_some(link.index)
-            })
-            .collect()
+        let link = |g| match state(snapshot, &live, g) {
+            State::Withdrawn(link) => Some(link),
+            State::Live | State::Away => None,
+        };
+        self.gateways.iter().filter_map(link).collect()
+    }
+
+    /// Notes that a link was seen down, or is gone: what its gateway lost meanwhile was not
+    /// withdrawn.
+    pub fn park(&mut self, link: &Link) {
+        let identity = link.identity();
+        self.gateways.iter_mut().filter(|g| g.link == identity).for_each(|g| g.parked = true);
     }
 
     /// The way out that is remembered for a link, when its card is still where it was.
@@ -165,13 +168,29 @@ fn learn(
     })
 }
 
-fn link_of<'a>(snapshot: &'a Snapshot, gateway: &Remembered) -> Option<&'a Link> {
-    snapshot.links().find(|l| l.identity() == gateway.link && l.master.is_none())
+/// What became of a remembered gateway.
+enum State {
+    /// Somebody keeps a route by it in the kernel, or others by the same link.
+    Live,
+    /// Its link is down, was down, or is not there.
+    Away,
+    /// It went away while its link, of this index, has been up all the time.
+    Withdrawn(u32),
 }
 
-/// Whether the gateway went away by itself: its link has been up all the time.
-fn is_withdrawn(link: &Link, gateway: &Remembered) -> bool {
-    link.is_up() && !gateway.parked && link.carrier_changes == gateway.carrier_changes
+fn state(snapshot: &Snapshot, live: &LiveRoutes<'_>, gateway: &Remembered) -> State {
+    let same = |l: &&Link| l.identity() == gateway.link && l.master.is_none();
+    let Some(link) = snapshot.links().find(same) else { return State::Away };
+    let by_it = |g: IpAddr| Some(g) == gateway.gateway;
+    if !live.ways(link.index, gateway.family).is_empty()
+        // One of several gateways of static routes is no way by itself, and not gone either.
+        || live.static_gateways(link.index, gateway.family).any(by_it)
+    {
+        return State::Live;
+    }
+    let stayed_up =
+        link.is_up() && !gateway.parked && link.carrier_changes == gateway.carrier_changes;
+    if stayed_up { State::Withdrawn(link.index) } else { State::Away }
 }
 
 #[cfg(test)]

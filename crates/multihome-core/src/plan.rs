@@ -333,7 +333,10 @@ fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
     plan.rules.sort_by_key(|r| (r.family, r.priority));
     for (family, table) in frozen {
         plan.routes.extend(
-            snapshot.routes_in(table).filter(|r| r.is_ours() && r.family() == family).cloned(),
+            snapshot
+                .routes_in(table)
+                .filter(|r| r.is_ours() && r.family() == family)
+                .map(crate::diff::identity),
         );
     }
 }

@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::config::{Config, Origin};
+use crate::interest::is_a_daemons;
 use crate::memory::Memory;
 use crate::model::link::{IFF_POINTOPOINT, IFF_SLAVE};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
@@ -105,6 +106,9 @@ pub enum NotUplink {
     Excluded(String),
     /// No gateway was ever seen: main reaches all that there is.
     NoGateway,
+    /// It has no default, and its static routes go through several gateways: which of them leads
+    /// out would be a guess.
+    SeveralGateways,
 }
 
 /// What was found out about the interfaces of a host.
@@ -192,7 +196,13 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
             }
         }
         if sides.is_empty() {
-            found.others.push((link.name.clone(), NotUplink::NoGateway));
+            let several = |f: &Family| live.static_gateways(link.index, *f).nth(1).is_some();
+            let reason = if Family::BOTH.iter().any(several) {
+                NotUplink::SeveralGateways
+            } else {
+                NotUplink::NoGateway
+            };
+            found.others.push((link.name.clone(), reason));
         } else {
             found.uplinks.push(Uplink {
                 link: link.index,
@@ -209,7 +219,7 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
 /// The default routes and static routes of others, sorted out by link once.
 pub(crate) struct LiveRoutes<'a> {
     defaults: Vec<(u32, &'a Route)>,
-    statics: Vec<(u32, Option<IpAddr>)>,
+    statics: Vec<(u32, IpAddr)>,
 }
 
 impl<'a> LiveRoutes<'a> {
@@ -224,18 +234,28 @@ impl<'a> LiveRoutes<'a> {
                 if route.dst.is_default() {
                     live.defaults.push((hop.link, route));
                 } else if route.table == TABLE_MAIN
+                    && !is_a_daemons(route) // those are not always known, see crate::interest
                     && let Some(gateway) = hop.gateway
                 {
-                    live.statics.push((hop.link, Some(gateway)));
+                    live.statics.push((hop.link, gateway));
                 }
             }
         }
-        // One entry for each link and gateway: with a full table in main there are as many
-        // routes as the Internet has, and one gateway.
+        // One entry for each link and gateway.
         live.statics.sort_unstable();
         live.statics.dedup();
         live.defaults.dedup_by(|a, b| a.0 == b.0 && std::ptr::eq(a.1, b.1));
         live
+    }
+
+    /// The gateways that an interface's static routes go through.
+    pub(crate) fn static_gateways(
+        &self,
+        link: u32,
+        family: Family,
+    ) -> impl Iterator<Item = IpAddr> {
+        let of_link = self.statics.iter().filter(move |(of, _)| *of == link);
+        of_link.map(|(_, gateway)| *gateway).filter(move |g| Family::of(*g) == family)
     }
 
     /// The ways out by `link` that others keep in the kernel, the best first.
@@ -278,13 +298,11 @@ impl<'a> LiveRoutes<'a> {
         if !ways.is_empty() {
             return ways;
         }
-        let mut gateways = self.statics.iter().filter(|(of, gateway)| {
-            *of == link && gateway.is_some_and(|g| Family::of(g) == family)
-        });
+        let mut gateways = self.static_gateways(link, family);
         // Two gateways would be a guess; one is what the operator routes by.
-        if let (Some((_, Some(gateway))), None) = (gateways.next(), gateways.next()) {
+        if let (Some(gateway), None) = (gateways.next(), gateways.next()) {
             ways.push(Way {
-                hops: vec![Hop::via(*gateway, link)],
+                hops: vec![Hop::via(gateway, link)],
                 metrics: Metrics::default(),
                 preference: 0,
                 learnt: Learnt::StaticRoutes,

@@ -159,6 +159,14 @@ impl Kernel {
             snapshot.clear_nexthops();
             nexthops.into_iter().for_each(|n| snapshot.insert_nexthop(n));
         }
+        if stale.rules {
+            let rules =
+                self.collect(What::Rules, &mut rule::get(), incomplete, |kind, payload| {
+                    if kind == RTM_NEWRULE { rule::decode(payload) } else { Ok(None) }
+                })?;
+            snapshot.clear_rules();
+            rules.into_iter().for_each(|r| snapshot.insert_rule(r));
+        }
         let mut families = stale.families.clone();
         if objects || stale.links.len() > LINKS_ONE_BY_ONE {
             families.extend(Family::BOTH);

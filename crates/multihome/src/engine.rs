@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use multihome_core::diff::{diff, revert};
 use multihome_core::interest::is_a_daemons;
+use multihome_core::memory::Remembered;
 use multihome_core::model::Route;
 use multihome_core::model::snapshot::{Event, Stale};
 use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan};
@@ -60,7 +61,9 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Steps {
     goal: Goal,
-    plan: Plan,
+    withdrawn: Vec<Remembered>,
+    /// What should be there.
+    pub plan: Plan,
     /// In order; empty when nothing is to be done.
     pub changes: Vec<Change>,
 }
@@ -129,12 +132,21 @@ impl Engine {
 
     /// Follows one event of the kernel's.
     pub fn follow(&mut self, event: Event) {
+        match &event {
+            Event::NewLink(link) if !link.is_up() => self.memory.park(link),
+            Event::DelLink(index) => {
+                if let Some(link) = self.snapshot.link(*index) {
+                    self.memory.park(link);
+                }
+            }
+            _ => {}
+        }
         if let Event::NewRoute { route, replace, .. } = &event
             && !self.interest.wants(route)
         {
             self.passed_over += usize::from(is_a_daemons(route));
             if *replace {
-                self.snapshot.remove_replaced(route);
+                self.stale.merge(self.snapshot.remove_replaced(route));
             }
             return;
         }
@@ -222,28 +234,23 @@ impl Engine {
         Ok(true)
     }
 
-    /// Learns gateways from what it knows, and forgets those that were withdrawn.
-    pub fn learn(&mut self) -> Result<(), Failure> {
+    /// Learns gateways from what it knows, and forgets those that were withdrawn; those are the
+    /// answer.
+    fn learn(&mut self) -> Result<Vec<Remembered>, Failure> {
         for link in self.memory.would_forget(&self.snapshot) {
             self.kernel
                 .refresh_link(&mut self.snapshot, link)
                 .map_err(error::kernel("read a link's state"))?;
         }
-        for gone in self.memory.update(&self.snapshot, &self.config) {
-            let link = self.snapshot.links().find(|l| l.identity() == gone.link);
-            if let (Some(gateway), Some(link)) = (gone.gateway, link) {
-                log::info!("gateway {gateway} of {} was withdrawn", link.name);
-            }
-        }
-        self.memory_file.store(&self.memory);
-        Ok(())
+        Ok(self.memory.update(&self.snapshot, &self.config))
     }
 
     /// What is to be done to reach the goal, from what is known. Changes nothing in the kernel.
     pub fn prepare(&mut self, goal: Goal) -> Result<Steps, Failure> {
+        let mut withdrawn = Vec::new();
         let (plan, changes) = match goal {
             Goal::Plan => {
-                self.learn()?;
+                withdrawn = self.learn()?;
                 self.plan()?
             }
             Goal::Nothing => {
@@ -253,19 +260,32 @@ impl Engine {
             }
         };
         self.expires_at = self.first_expiry();
-        self.say(&plan);
-        Ok(Steps { goal, plan, changes })
+        Ok(Steps { goal, withdrawn, plan, changes })
     }
 
-    /// Takes the steps. The caller holds the lock on changes and has prepared them since.
+    /// Takes the steps, remembers what was learnt, and says what there is to say. The caller
+    /// holds the lock on changes, if there are any, and has prepared them since.
     pub fn take(&mut self, steps: Steps) -> Outcome {
-        let Steps { goal, plan, changes } = steps;
-        if goal == Goal::Nothing {
-            self.memory_file.remove();
-        }
+        let Steps { goal, withdrawn, plan, changes } = steps;
         let failures = self.execute(&changes);
+        for gone in withdrawn {
+            let link = self.snapshot.links().find(|l| l.identity() == gone.link);
+            if let (Some(gateway), Some(link)) = (gone.gateway, link) {
+                log::info!("gateway {gateway} of {} was withdrawn", link.name);
+            }
+        }
+        if goal == Goal::Plan {
+            self.memory_file.store(&self.memory);
+        }
+        self.say(&plan);
         self.name_tables(goal, &plan, &changes);
         Outcome { plan, changes, failures }
+    }
+
+    /// Forgets all gateways, on file too.
+    pub fn forget(&mut self) {
+        self.memory = Memory::default();
+        self.memory_file.remove();
     }
 
     /// Lifetimes count from when they were seen. A route that an event brought was seen later
@@ -291,6 +311,13 @@ impl Engine {
         let names = self.snapshot.names();
         for change in changes {
             log::info!("{}", change.command(&names));
+            if let Change::SetGroup { link, .. } = change
+                && self.snapshot.link(*link).is_some_and(|l| !l.is_up())
+                && let Err(e) = self.kernel.refresh_link(&mut self.snapshot, *link)
+            {
+                // netdev_state_change announces nothing of a link that is down.
+                log::debug!("read a link's state: {e}");
+            }
         }
         let failed = |(at, outcome): (usize, Result<(), multihome_kernel::Error>)| {
             let e = outcome.err()?;

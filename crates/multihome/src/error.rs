@@ -67,6 +67,12 @@ pub enum Failure {
         /// Who.
         holder: String,
     },
+    /// Another daemon runs.
+    #[error("{holder} is running already")]
+    RunsAlready {
+        /// Who.
+        holder: String,
+    },
     /// Some steps failed, or something stands in the way; all of it was said already.
     #[error("{0}")]
     Incomplete(String),
@@ -93,6 +99,9 @@ impl Failure {
             Failure::Config(_) => "multihome.toml(5) has every key and what it takes".into(),
             Failure::NotPermitted => {
                 "run it as root, or give the service AmbientCapabilities=CAP_NET_ADMIN".into()
+            }
+            Failure::RunsAlready { .. } => {
+                "in another network namespace, give it a RUNTIME_DIRECTORY of its own".into()
             }
             Failure::Locked { .. } => "try again in a moment".into(),
             Failure::DaemonRuns { .. } => {

@@ -1,8 +1,10 @@
-//! `/run/multihome`: two locks and what is remembered.
+//! `/run/multihome`: two locks, who is the daemon, and what is remembered.
 //!
-//! `lock` is held while the kernel is being changed, by whoever changes it; `daemon` is
+//! `lock` is held while the kernel is being changed, by whoever changes it; `daemon.lock` is
 //! held by `multihome run` for as long as it lives. Both are flock(2) locks, which end with
-//! the process however it ends, and name their holder in their text.
+//! the process however it ends. Only their owner can open them: a lock can be held by
+//! whoever can read the file, and nobody else must be able to stop the daemon. So that anybody
+//! can see who it is, it says so in `daemon`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -19,14 +21,18 @@ use crate::error::{self, Failure};
 /// How long a command waits for another one's changes; those take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long whoever asks for the daemon may hold its lock.
+const PROBE: Duration = Duration::from_millis(200);
+
 /// The directory for what lives as long as the system runs.
 #[derive(Debug, Clone)]
 pub struct RunDir(PathBuf);
 
-/// A lock, held until it is dropped.
+/// Being the daemon, until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    _file: File,
+    path: PathBuf,
 }
 
 /// The lock on changes, kept open so that taking it is one system call.
@@ -70,21 +76,36 @@ impl RunDir {
 
     /// Makes this process the daemon, if there is none.
     pub fn become_daemon(&self) -> Result<Lock, Failure> {
-        let file = open_lock(&self.join("daemon"))?;
-        if !try_flock(&file)? {
-            return Err(Failure::Incomplete(format!("{} is running already", holder(&file))));
+        let file = open_lock(&self.join("daemon.lock"))?;
+        // Whoever asks whether there is a daemon holds the lock for a moment.
+        let start = Instant::now();
+        while !try_flock(&file)? {
+            if start.elapsed() > PROBE {
+                let holder = self.daemon().unwrap_or_else(|| "another multihome".into());
+                return Err(Failure::RunsAlready { holder });
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        sign(&file, "run");
-        Ok(Lock { file })
+        let path = self.join("daemon");
+        let text = format!("{}\n{}\n", signature("run"), own_name());
+        fs::write(&path, text).map_err(error::file(&path))?;
+        Ok(Lock { _file: file, path })
     }
 
     /// The daemon, if one runs: `multihome run (pid 123)`.
     pub fn daemon(&self) -> Option<String> {
-        let file = File::open(self.join("daemon")).ok()?;
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => None,
-            Err(_) => Some(holder(&file)),
-        }
+        let text = fs::read_to_string(self.join("daemon")).ok()?;
+        let mut lines = text.lines();
+        let (signature, name) = (lines.next()?, lines.next()?);
+        let alive = match File::open(self.join("daemon.lock")) {
+            Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+            // An ordinary user sees whether the process is there.
+            Err(_) => {
+                let pid = signature.split("pid ").nth(1)?.trim_end_matches(')');
+                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim_end() == name)
+            }
+        };
+        alive.then(|| signature.to_owned())
     }
 }
 
@@ -92,14 +113,29 @@ impl ChangeLock {
     /// Takes the lock, waiting for another command to finish.
     pub fn take(&self) -> Result<Held, Failure> {
         let start = Instant::now();
-        while !try_flock(&self.file)? {
+        loop {
+            if let Some(held) = self.try_take()? {
+                return Ok(held);
+            }
             if start.elapsed() > PATIENCE {
-                return Err(Failure::Locked { holder: holder(&self.file) });
+                return Err(Failure::Locked { holder: self.holder() });
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_take(&self) -> Result<Option<Held>, Failure> {
+        if !try_flock(&self.file)? {
+            return Ok(None);
+        }
         sign(&self.file, self.verb);
-        Ok(Held(Rc::clone(&self.file)))
+        Ok(Some(Held(Rc::clone(&self.file))))
+    }
+
+    /// Who has the lock, or had it last.
+    pub fn holder(&self) -> String {
+        holder(&self.file)
     }
 }
 
@@ -112,7 +148,8 @@ impl Drop for Held {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = self.file.set_len(0);
+        // Without it a reader would look for the process, and not find it.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -122,7 +159,7 @@ fn open_lock(path: &Path) -> Result<File, Failure> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o644)
+        .mode(0o600)
         .open(path)
         .map_err(error::file(path))
 }
@@ -138,10 +175,19 @@ fn try_flock(file: &File) -> Result<bool, Failure> {
     }
 }
 
+fn signature(verb: &str) -> String {
+    format!("multihome {verb} (pid {})", std::process::id())
+}
+
+/// What `/proc` calls this process.
+fn own_name() -> String {
+    fs::read_to_string("/proc/self/comm").map_or_else(|_| String::new(), |c| c.trim_end().into())
+}
+
 /// Writes who holds the lock, unless it says so already: the daemon takes it for each change. It
 /// is for people, so a failure changes nothing.
 fn sign(mut file: &File, verb: &str) {
-    let text = format!("multihome {verb} (pid {})\n", std::process::id());
+    let text = format!("{}\n", signature(verb));
     let mut there = [0; 64];
     if file.read_at(&mut there, 0).is_ok_and(|n| there[..n] == *text.as_bytes()) {
         return;

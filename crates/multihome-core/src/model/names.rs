@@ -30,7 +30,7 @@ impl Names {
     #[must_use]
     pub fn link(&self, index: u32) -> Cow<'_, str> {
         match self.links.get(&index) {
-            Some(name) => Cow::Borrowed(name),
+            Some(name) => word(name),
             None => Cow::Owned(format!("if{index}")),
         }
     }
@@ -48,6 +48,18 @@ impl Names {
             },
         }
     }
+}
+
+/// A link's name as one word of a command. The kernel allows nearly everything in names
+/// (`dev_valid_name`), and commands are there to be pasted into a shell.
+#[must_use]
+pub fn word(name: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@:+".contains(c);
+    if !name.is_empty() && name.chars().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    let quoted: String = name.escape_default().to_string().replace('\'', "'\\''");
+    Cow::Owned(format!("'{quoted}'"))
 }
 
 /// The name of a route or rule protocol, or its number (iproute2's `rt_protos`).

@@ -175,10 +175,10 @@ impl Rule {
             }
         }
         if let Some(name) = &self.iif {
-            let _ = write!(out, " iif {name}");
+            let _ = write!(out, " iif {}", names::word(name));
         }
         if let Some(name) = &self.oif {
-            let _ = write!(out, " oif {name}");
+            let _ = write!(out, " oif {}", names::word(name));
         }
         if self.l3mdev {
             out.push_str(" lookup [l3mdev-table]");

@@ -82,6 +82,8 @@ pub struct Stale {
     pub links: BTreeSet<u32>,
     /// The nexthop objects.
     pub nexthops: bool,
+    /// The rules.
+    pub rules: bool,
     /// IPv4 addresses that went, with their links: see [`Stale::narrow`].
     pub gone: BTreeSet<(u32, IpAddr)>,
 }
@@ -246,9 +248,14 @@ impl Snapshot {
         true
     }
 
-    /// Takes out the routes whose place a route took that is not to be kept itself.
-    pub fn remove_replaced(&mut self, by: &Route) {
-        self.routes.remove(&by.key());
+    /// Takes out the route whose place a route took that is not to be kept itself. Says what must
+    /// be looked at again when it is not known which of several that was.
+    pub fn remove_replaced(&mut self, by: &Route) -> Stale {
+        let mut stale = Stale::default();
+        if self.routes.remove(&by.key()).is_some_and(|same| same.len() > 1) {
+            stale.tables.insert((by.family(), by.table));
+        }
+        stale
     }
 
     /// Takes out the first rule that is equal; false when there is none.
@@ -261,6 +268,15 @@ impl Snapshot {
             self.rules.remove(&key);
         }
         true
+    }
+
+    fn equal_rules(&self, rule: &Rule) -> usize {
+        self.rules_at(rule.family, rule.priority).iter().filter(|r| *r == rule).count()
+    }
+
+    /// Takes out all rules, before they are dumped again.
+    pub fn clear_rules(&mut self) {
+        self.rules.clear();
     }
 
     /// Takes out all nexthop objects, before they are dumped again.
@@ -324,10 +340,16 @@ impl Snapshot {
                     }
                 }
             }
-            Event::NewRule(rule) => self.insert_rule(rule),
-            Event::DelRule(rule) => {
-                self.remove_rule(&rule);
-            }
+            // Two equal rules can be there, but far more likely the event is older than the dump: it
+            // waited in the queue while that was made.
+            Event::NewRule(rule) => match self.equal_rules(&rule) {
+                0 => self.insert_rule(rule),
+                _ => stale.rules = true,
+            },
+            Event::DelRule(rule) => match self.equal_rules(&rule) {
+                1 => drop(self.remove_rule(&rule)),
+                _ => stale.rules = true,
+            },
             Event::NewNexthop(nexthop) => {
                 // Routes that use a replaced object change without an event of their own.
                 if self.nexthops.insert(nexthop.id, nexthop).is_some() {
@@ -386,6 +408,7 @@ impl Stale {
         self.tables.extend(other.tables);
         self.links.extend(other.links);
         self.nexthops |= other.nexthops;
+        self.rules |= other.rules;
         self.gone.extend(other.gone);
     }
 }

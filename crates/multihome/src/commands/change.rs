@@ -27,13 +27,17 @@ pub fn down(named: Option<&Path>, args: &DownArgs) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
     require_net_admin()?;
     let dir = RunDir::open()?;
-    if let Some(holder) = dir.daemon() {
+    let daemon = dir.daemon();
+    if let Some(holder) = &daemon {
         if !args.force {
-            return Err(Failure::DaemonRuns { holder });
+            return Err(Failure::DaemonRuns { holder: holder.clone() });
         }
         log::warn!("{holder} is running and will put everything back");
     }
-    let engine = Engine::open(config, &dir)?;
+    let mut engine = Engine::open(config, &dir)?;
+    if daemon.is_none() {
+        engine.forget(); // the daemon's memory is its own
+    }
     change(engine, &dir, Goal::Nothing, "down", args.json)
 }
 

@@ -10,7 +10,7 @@ use multihome_kernel::Kernel;
 
 use crate::cli::{Json, PlanArgs, Reading};
 use crate::config_files;
-use crate::engine::Engine;
+use crate::engine::{Engine, Goal, Steps};
 use crate::error::{self, Failure, PENDING};
 use crate::output::{self, Style};
 use crate::rt_tables;
@@ -51,7 +51,7 @@ pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
     let conflicts: Vec<_> = plan.conflicts.iter().map(|c| words::conflict(c, &names)).collect();
     if args.reading.json {
         output::json(&PlanJson {
-            in_sync: changes.is_empty() && conflicts.is_empty(),
+            in_sync: changes.is_empty() && conflicts.is_empty() && snapshot.is_complete(),
             changes: words::plan::commands(&changes, &names),
             revert: words::plan::commands(&revert(&changes), &names),
             failed: Vec::new(),
@@ -69,7 +69,7 @@ pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
         }
         plan.notes.iter().for_each(|n| log::warn!("{}", words::note(n)));
     }
-    let pending = !changes.is_empty() || !conflicts.is_empty();
+    let pending = !changes.is_empty() || !conflicts.is_empty() || !snapshot.is_complete();
     Ok(if pending && args.detailed_exitcode { PENDING } else { 0 })
 }
 
@@ -107,7 +107,7 @@ fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
     }
     let mut engine = Engine::open(config.clone(), &RunDir::path())?;
     engine.observe()?;
-    let (plan, changes) = engine.plan()?;
+    let Steps { plan, changes, .. } = engine.prepare(Goal::Plan)?;
     Ok(Seen { snapshot: engine.into_snapshot(), plan, changes })
 }
 

@@ -17,6 +17,7 @@ mod supervisor;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use multihome_core::Change;
 use multihome_kernel::{Error, Noted, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -39,6 +40,11 @@ const QUIET: Duration = Duration::from_millis(2);
 const GATHER: Duration = Duration::from_millis(20);
 /// Everything is looked at again after this long.
 const SLOW_LOOK: Duration = Duration::from_secs(600);
+/// How often the lock is asked for while somebody else has it.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+/// After this long it is said who has the lock, and again after ten times as long.
+const LOCKED_LONG: Duration = Duration::from_secs(5);
+const LOCKED_SAY_AGAIN: Duration = Duration::from_secs(50);
 /// After a failed step: the first and the longest wait.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
@@ -66,6 +72,9 @@ pub fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
         look: Look::All,
         slow_look: now + SLOW_LOOK,
         retry: RETRY.0,
+        locked_since: None,
+        written: Vec::new(),
+        foreign_events: 0,
         ready: false,
         status: String::new(),
     };
@@ -88,6 +97,11 @@ struct Daemon {
     look: Look,
     slow_look: Instant,
     retry: Duration,
+    locked_since: Option<Instant>,
+    /// What the last reconcile wrote, if only its own events came since: writing the same once
+    /// more would go on for ever.
+    written: Vec<Change>,
+    foreign_events: usize,
     ready: bool,
     status: String,
 }
@@ -171,7 +185,9 @@ impl Daemon {
                 Err(e) => return Err(Failure::Output(e.into())),
             }
         }
-        if total > 0 {
+        // Our own writes find nothing to do; where they do, `settle` has said when to come back.
+        let stuck = self.retry != RETRY.0 && self.foreign_events == 0;
+        if total > 0 && !stuck {
             let at = self.repairs.allowed_at(Instant::now());
             self.ask_for(at);
         }
@@ -179,14 +195,17 @@ impl Daemon {
     }
 
     fn drain(&mut self) -> Result<usize, Failure> {
-        let Daemon { engine, watch, repairs, look, .. } = self;
+        let Daemon { engine, watch, repairs, look, foreign_events, .. } = self;
         let own = engine.port();
         let drained = watch
             .drain(&mut |noted| match noted {
                 Noted::Event { event, port } => {
                     log::trace!("port {port}: {event:?}");
-                    if port != own && port != 0 {
-                        repairs.note(&event, port);
+                    if port != own {
+                        *foreign_events += 1;
+                        if port != 0 {
+                            repairs.note(&event, port);
+                        }
                     }
                     engine.follow(event);
                 }
@@ -206,8 +225,9 @@ impl Daemon {
     fn reconcile(&mut self) -> Result<(), Failure> {
         self.due = None;
         match self.put_right() {
-            Ok(outcome) => self.settle(&outcome),
-            // Only what cannot be waited for ends the daemon.
+            Ok(Some(outcome)) => self.settle(&outcome),
+            Ok(None) => self.wait_for_lock(),
+            // A daemon that never could look at the kernel is of no use to anybody.
             Err(e @ Failure::Kernel { .. }) if !self.ready => return Err(e),
             Err(e) => {
                 log::error!("{e}");
@@ -217,23 +237,48 @@ impl Daemon {
         Ok(())
     }
 
-    /// One reconcile. The lock is taken only when there is something to change; whoever had it
-    /// before may have changed what we know, so what there is to do is asked once more then, if
-    /// anything happened meanwhile.
-    fn put_right(&mut self) -> Result<Outcome, Failure> {
+    /// One reconcile; none when somebody else is changing the kernel. The lock is taken only to
+    /// change something, or to look at everything: what events say of the time before a dump must
+    /// not be another multihome's doing. Whoever had it before may have changed what we know, so
+    /// what there is to do is asked once more then, if anything happened meanwhile.
+    fn put_right(&mut self) -> Result<Option<Outcome>, Failure> {
+        let mut held = None;
+        if self.look == Look::All {
+            held = self.lock.try_take()?;
+            if held.is_none() {
+                return Ok(None);
+            }
+        }
         self.look()?;
         let mut steps = self.engine.prepare(Goal::Plan)?;
         if steps.changes.is_empty() {
-            return Ok(self.engine.take(steps));
+            return Ok(Some(self.engine.take(steps)));
         }
-        let held = self.lock.take()?;
+        if held.is_none() {
+            held = self.lock.try_take()?;
+            if held.is_none() {
+                return Ok(None);
+            }
+        }
         if self.drain()? > 0 {
             self.look()?;
             steps = self.engine.prepare(Goal::Plan)?;
         }
         let outcome = self.engine.take(steps);
         drop(held);
-        Ok(outcome)
+        Ok(Some(outcome))
+    }
+
+    /// Comes back soon: others hold the lock for milliseconds. Signals, events and the watchdog
+    /// are not kept waiting meanwhile.
+    fn wait_for_lock(&mut self) {
+        let now = Instant::now();
+        let since = *self.locked_since.get_or_insert(now);
+        if now - since > LOCKED_LONG {
+            log::warn!("{} has been changing the kernel for long", self.lock.holder());
+            self.locked_since = Some(now + LOCKED_SAY_AGAIN);
+        }
+        self.due = Some(now + LOCK_RETRY);
     }
 
     fn look(&mut self) -> Result<(), Failure> {
@@ -248,6 +293,12 @@ impl Daemon {
     /// Draws the consequences of a reconcile.
     fn settle(&mut self, outcome: &Outcome) {
         let names = self.engine.snapshot().names();
+        self.locked_since = None;
+        let again = !outcome.changes.is_empty()
+            && self.foreign_events == 0
+            && self.written == outcome.changes;
+        self.foreign_events = 0;
+        self.written.clone_from(&outcome.changes);
         let mut unknown = false;
         for (at, e) in &outcome.failures {
             unknown |= matches!(e, Error::Unknown(_));
@@ -256,7 +307,11 @@ impl Daemon {
             let level = if self.retry == RETRY.0 { log::Level::Debug } else { log::Level::Error };
             log::log!(level, "{}: {e}", outcome.changes[*at].command(&names));
         }
-        if outcome.failures.is_empty() {
+        if again && outcome.failures.is_empty() {
+            let first = outcome.changes.first().map(|c| c.command(&names)).unwrap_or_default();
+            log::error!("the kernel does not keep what is written, as: {first}");
+            self.try_again();
+        } else if outcome.failures.is_empty() {
             self.retry = RETRY.0;
         } else {
             self.try_again();

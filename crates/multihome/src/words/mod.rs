@@ -56,7 +56,7 @@ pub fn note(note: &Note) -> String {
              answer to clients on its subnet leaves by {name}"
         ),
         Note::NoGateway { name, family } => {
-            format!("{name} has no {family} gateway any more: it refuses what it cannot deliver")
+            format!("{name} has no {family} gateway any more")
         }
         Note::PrimaryAbsent { primary } => {
             format!("primary = \"{primary}\" names no uplink of this host")
@@ -103,6 +103,9 @@ pub fn not_uplink(reason: &NotUplink) -> String {
         }
         NotUplink::Excluded(why) => why.clone(),
         NotUplink::NoGateway => "no gateway: it stays with main".into(),
+        NotUplink::SeveralGateways => {
+            "several gateways and no default: configure its `gateway`".into()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use multihome_core::config::Config;
 use multihome_core::conflict::Conflict;
 use multihome_core::model::{Names, Rule};
-use multihome_core::plan::Planned;
+use multihome_core::plan::{Note, Planned};
 use multihome_core::uplink::Side;
 use multihome_core::{Change, Plan, Snapshot};
 use serde::Serialize;
@@ -172,7 +172,13 @@ impl Status {
                 .collect(),
             pending,
             conflicts: plan.conflicts.iter().map(|c| problem(c, &names)).collect(),
-            notes: plan.notes.iter().map(note).collect(),
+            // What the verdict says already is not said again.
+            notes: plan
+                .notes
+                .iter()
+                .filter(|n| verdict != Verdict::Degraded || !matches!(n, Note::NoGateway { .. }))
+                .map(note)
+                .collect(),
             incomplete: snapshot.incomplete.clone(),
         }
     }
@@ -213,11 +219,10 @@ impl Status {
             }
         }
         if !self.pending.is_empty() {
-            let _ = writeln!(out, "\nleft over from before:");
+            let _ = writeln!(out, "\npending for no uplink by itself:");
             write_pending(&mut out, &self.pending, style);
         }
-        // What the verdict says already is not said again.
-        for text in self.notes.iter().filter(|_| self.verdict != Verdict::Degraded) {
+        for text in &self.notes {
             let _ = writeln!(out, "{} {text}", style.warn("note:"));
         }
         out
@@ -389,11 +394,12 @@ impl FamilyStatus {
 /// How many rules there are, and at which priorities; `ip rule` has the rest.
 fn priorities(rules: &[String]) -> String {
     const SHOWN: usize = 6;
-    let mut list: Vec<&str> = rules.iter().filter_map(|r| r.split(':').next()).collect();
+    let mut list: Vec<u32> =
+        rules.iter().filter_map(|r| r.split(':').next()?.parse().ok()).collect();
     list.sort_unstable();
     list.dedup();
     let more = if list.len() > SHOWN { ", ..." } else { "" };
-    list.truncate(SHOWN);
+    let list: Vec<String> = list.iter().take(SHOWN).map(ToString::to_string).collect();
     format!("{} in place, at {}{more}", rules.len(), list.join(", "))
 }
 
