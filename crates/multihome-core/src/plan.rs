@@ -77,6 +77,13 @@ pub enum Note {
         /// In which family.
         family: Family,
     },
+    /// It has no default, and its static routes go through several gateways.
+    SeveralGateways {
+        /// The interface.
+        name: String,
+        /// In which family.
+        family: Family,
+    },
     /// `primary` names no uplink of this host.
     PrimaryAbsent {
         /// What it says.
@@ -123,6 +130,8 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
     keep_frozen(snapshot, &mut plan);
     plan.groups = groups(snapshot, config, &plan);
     plan.notes = notes(snapshot, config, &plan);
+    let undecided = found.undecided.into_iter();
+    plan.notes.extend(undecided.map(|(name, family)| Note::SeveralGateways { name, family }));
     plan
 }
 

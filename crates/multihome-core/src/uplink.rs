@@ -106,9 +106,6 @@ pub enum NotUplink {
     Excluded(String),
     /// No gateway was ever seen: main reaches all that there is.
     NoGateway,
-    /// It has no default, and its static routes go through several gateways: which of them leads
-    /// out would be a guess.
-    SeveralGateways,
 }
 
 /// What was found out about the interfaces of a host.
@@ -118,6 +115,9 @@ pub struct Found {
     pub uplinks: Vec<Uplink>,
     /// Interfaces that have a global address but are none: name and reason.
     pub others: Vec<(String, NotUplink)>,
+    /// Interfaces without a default whose static routes go through several gateways: which of
+    /// them leads out would be a guess.
+    pub undecided: Vec<(String, Family)>,
 }
 
 /// `RTPROT_REDIRECT`: an ICMP redirect, gone as it came.
@@ -191,18 +191,15 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
             }
             addresses.sort_by_key(|a| (a.is_secondary() || a.is_temporary(), a.is_dadfailed()));
             let ways = ways(config, memory, &live, link, &addresses);
+            if ways.is_empty() && live.static_gateways(link.index, family).nth(1).is_some() {
+                found.undecided.push((link.name.clone(), family));
+            }
             if !ways.is_empty() || was_one(family) {
                 sides.push(Side { family, addresses, ways });
             }
         }
         if sides.is_empty() {
-            let several = |f: &Family| live.static_gateways(link.index, *f).nth(1).is_some();
-            let reason = if Family::BOTH.iter().any(several) {
-                NotUplink::SeveralGateways
-            } else {
-                NotUplink::NoGateway
-            };
-            found.others.push((link.name.clone(), reason));
+            found.others.push((link.name.clone(), NotUplink::NoGateway));
         } else {
             found.uplinks.push(Uplink {
                 link: link.index,

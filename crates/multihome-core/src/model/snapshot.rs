@@ -480,3 +480,45 @@ fn is_same_route(a: &Route, b: &Route) -> bool {
         && a.hops.len() == b.hops.len()
         && a.hops.iter().zip(&b.hops).all(|(x, y)| x.link == y.link && x.gateway == y.gateway)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Action;
+
+    #[test]
+    fn an_event_that_is_older_than_the_dump_doubles_no_rule() {
+        let rule = Rule::new(Family::V4, 10_003, Action::Lookup(10_003));
+        let mut snapshot = Snapshot::default();
+        snapshot.insert_rule(rule.clone());
+        assert!(snapshot.apply(Event::NewRule(rule.clone())).rules);
+        assert_eq!(snapshot.rules().count(), 1);
+        assert!(snapshot.apply(Event::DelRule(rule.clone())).is_empty());
+        assert!(snapshot.apply(Event::DelRule(rule)).rules);
+        assert_eq!(snapshot.rules().count(), 0);
+    }
+
+    #[test]
+    fn an_address_that_goes_puts_only_what_leaned_on_it_in_doubt() {
+        let address = |text: &str| Address {
+            link: 3,
+            local: text.parse().unwrap(),
+            prefix_len: 24,
+            peer: None,
+            scope: 0,
+            flags: 0,
+        };
+        let mut snapshot = Snapshot::default();
+        for text in ["10.0.0.5", "10.0.0.6", "10.0.0.7"] {
+            snapshot.insert_address(address(text));
+        }
+        let prefsrc = Some("10.0.0.6".parse().unwrap());
+        let route = Route::new(7, "10.9.0.0/16".parse().unwrap());
+        snapshot.insert_route(Route { prefsrc, ..route });
+        for (text, in_doubt) in [("10.0.0.5", false), ("10.0.0.6", true), ("10.0.0.7", true)] {
+            let mut stale = snapshot.apply(Event::DelAddress(address(text)));
+            stale.narrow(&snapshot);
+            assert_eq!(stale.links.contains(&3), in_doubt, "{text}");
+        }
+    }
+}

@@ -58,6 +58,9 @@ pub fn note(note: &Note) -> String {
         Note::NoGateway { name, family } => {
             format!("{name} has no {family} gateway any more")
         }
+        Note::SeveralGateways { name, family } => {
+            format!("{name} has several {family} gateways and no default: configure its `gateway`")
+        }
         Note::PrimaryAbsent { primary } => {
             format!("primary = \"{primary}\" names no uplink of this host")
         }
@@ -77,7 +80,7 @@ pub fn learnt(learnt: &Learnt, names: &Names) -> String {
             names::protocol(*protocol)
         ),
         Learnt::StaticRoutes => "its static routes go through it".into(),
-        Learnt::Remembered => "remembered from before the link went down".into(),
+        Learnt::Remembered => "remembered: nobody keeps a default by it now".into(),
     }
 }
 
@@ -103,9 +106,6 @@ pub fn not_uplink(reason: &NotUplink) -> String {
         }
         NotUplink::Excluded(why) => why.clone(),
         NotUplink::NoGateway => "no gateway: it stays with main".into(),
-        NotUplink::SeveralGateways => {
-            "several gateways and no default: configure its `gateway`".into()
-        }
     }
 }
 

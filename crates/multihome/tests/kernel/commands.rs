@@ -24,6 +24,7 @@ tests![
     a_wrong_configuration_is_told_with_its_place + user,
     wrong_usage_is_told,
     json_is_json,
+    looking_tells_what_applying_would_do,
 ];
 
 #[track_caller]
@@ -306,4 +307,18 @@ fn json_is_json() {
     let names: Vec<_> = status["uplinks"].as_array().unwrap().iter().map(|u| &u["name"]).collect();
     assert_eq!(names, ["ens5", "ens6"]);
     assert_eq!(status["others"][0]["name"], "docker0");
+}
+
+fn looking_tells_what_applying_would_do() {
+    let world = World::new(Topology::TwoSubnets);
+    world.must("apply");
+    world.ip("route del default dev ens6");
+    // The link was up all the time, so the gateway was withdrawn: no look may call that well.
+    let plan = world.multihome("plan --detailed-exitcode");
+    assert_eq!(plan.code, Some(2), "{}", plan.out);
+    assert!(plan.out.contains("route del default via 10.0.1.1 dev ens6"), "{}", plan.out);
+    assert_eq!(world.multihome("status").code, Some(2));
+    world.must("apply");
+    let status = world.multihome("status");
+    assert!(status.out.starts_with("degraded: ens6 has no IPv4 gateway"), "{}", status.out);
 }

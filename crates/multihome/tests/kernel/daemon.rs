@@ -22,6 +22,7 @@ tests![
     a_supervisor_that_does_not_listen_stops_nothing,
     it_sleeps_when_nothing_happens + user,
     a_second_one_does_not_start,
+    while_others_hold_the_lock_it_still_listens,
     down_beside_it_does_nothing_and_says_who,
     it_says_what_it_does_and_who_interferes,
 ];
@@ -125,6 +126,27 @@ fn a_supervisor_that_does_not_listen_stops_nothing() {
     world.lab.renew("ens5").unwrap();
     world.assert_in_sync(SOON);
     world.assert_all_answer();
+}
+
+fn while_others_hold_the_lock_it_still_listens() {
+    let world = World::new(Topology::TwoSubnets);
+    let daemon = world.run_with("run", &[("WATCHDOG_USEC", "200000")]);
+    let lock = fs::File::open("/run/multihome/lock").unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    world.ip("address add 10.0.1.209/24 dev ens6");
+    for n in 0..5 {
+        assert!(daemon.sees("WATCHDOG=1", Duration::from_millis(400)), "number {n}");
+    }
+    let alone = "10003: from 10.0.1.204 lookup 10003".to_owned();
+    let covered = || !rules(&world, "-4").contains(&alone);
+    assert!(!covered(), "it waits for the lock");
+    drop(lock);
+    eventually("the address has its rule", SOON, covered);
+    let lock = fs::File::open("/run/multihome/lock").unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    world.ip("address add 10.0.1.211/24 dev ens6");
+    let (code, log) = daemon.stop(Signal::TERM);
+    assert_eq!(code, Some(0), "{log}");
 }
 
 fn it_sleeps_when_nothing_happens() {

@@ -14,6 +14,7 @@ tests![
     a_rule_at_our_priority_is_a_conflict,
     a_rule_at_our_base_is_a_conflict_for_all,
     a_conflict_comes_and_goes_under_run,
+    a_frozen_uplink_is_left_alone_when_its_carrier_goes,
     another_base_solves_a_conflict,
     a_full_tunnel_takes_no_answers_along,
     wg_quick_down_takes_nothing_of_ours_along,
@@ -163,6 +164,19 @@ fn a_conflict_comes_and_goes_under_run() {
     world.assert_in_sync(SOON);
     with.assert_is(&State::of(&world), "without a conflict");
     world.assert_all_answer();
+}
+
+fn a_frozen_uplink_is_left_alone_when_its_carrier_goes() {
+    let world = World::new(Topology::TwoSubnets);
+    let daemon = world.run();
+    world.ip("-6 route add 2001:db8:99::/48 dev ens6 table 10003");
+    daemon.says("conflict");
+    let before = daemon.log().lines().count();
+    world.lab.set_carrier("ens6", false).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let said = daemon.log();
+    assert!(said.lines().count() - before < 10, "{said}");
+    assert!(!said.contains("-6 route replace"), "{said}");
 }
 
 fn another_base_solves_a_conflict() {

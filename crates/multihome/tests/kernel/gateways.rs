@@ -21,6 +21,7 @@ tests![
     a_shortened_lifetime_is_heard,
     a_configured_gateway_where_the_kernel_has_none,
     a_gateway_that_only_static_routes_tell,
+    a_second_gateway_of_static_routes_takes_nothing_away,
     a_default_in_another_table,
     a_default_and_its_network_in_another_table,
     a_multipath_default_over_both_cards,
@@ -172,6 +173,21 @@ fn a_gateway_that_only_static_routes_tell() {
     world.ip("route add 10.225.144.0/24 via 10.225.176.1");
     world.assert_answers("10.225.176.38");
     world.assert_all_answer();
+}
+
+fn a_second_gateway_of_static_routes_takes_nothing_away() {
+    let world = World::new(Topology::Campus);
+    let daemon = world.run();
+    world.assert_all_answer();
+    world.ip("route add 10.225.99.0/24 via 10.225.176.9");
+    world.assert_in_sync(SOON);
+    world.assert_all_answer();
+    assert!(!daemon.log().contains("withdrawn"), "{}", daemon.log());
+    // With no memory of it, which of the two leads out would be a guess, and is said.
+    drop(daemon);
+    world.must("down");
+    let status = world.multihome("status").out;
+    assert!(status.contains("has several IPv4 gateways and no default"), "{status}");
 }
 
 fn a_default_in_another_table() {
