@@ -115,6 +115,23 @@ impl Memory {
         self.gateways.iter_mut().filter(|g| g.link == identity).for_each(|g| g.parked = true);
     }
 
+    /// Whether a gateway of the link was there before it went down, and has not been seen since.
+    #[must_use]
+    pub fn is_parked(&self, link: &Link, family: Family) -> bool {
+        let identity = link.identity();
+        self.gateways.iter().any(|g| g.parked && g.family == family && g.link == identity)
+    }
+
+    /// Gives up waiting for IPv6 on links that have come up long enough ago: no router has
+    /// given them an address again. (What is remembered for IPv4 needs nobody's answer.)
+    pub fn give_up(&mut self, snapshot: &Snapshot) {
+        let waits = |g: &Remembered| {
+            let link = snapshot.links().find(|l| l.is_up() && l.identity() == g.link);
+            link.is_some_and(|l| !snapshot.addresses().any(|a| a.link == l.index && is_ipv6(a)))
+        };
+        self.gateways.retain(|g| !(g.parked && g.family == Family::V6 && waits(g)));
+    }
+
     /// The way out that is remembered for a link, when its card is still where it was.
     #[must_use]
     pub fn recall(&self, link: &Link, family: Family, addresses: &[Address]) -> Option<Way> {
@@ -166,6 +183,10 @@ fn learn(
         carrier_changes: link.carrier_changes,
         parked: false,
     })
+}
+
+fn is_ipv6(address: &Address) -> bool {
+    address.family() == Family::V6 && crate::prefix::is_global(address.local)
 }
 
 /// What became of a remembered gateway.

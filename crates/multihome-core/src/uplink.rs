@@ -170,8 +170,9 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
             !config.is_primary(link) && marked.contains(&(family, config.number(link.index)))
         };
         // A link that goes down loses its IPv6 addresses, and nobody took them away: sockets that
-        // are bound to them live on, and must not get another door.
-        let is_parked = !link.is_up() && was_one(Family::V6);
+        // are bound to them live on, and must not get another door until the addresses are back.
+        let is_parked =
+            was_one(Family::V6) && (!link.is_up() || memory.is_parked(link, Family::V6));
         if global.is_empty() && !is_parked {
             continue;
         }

@@ -40,11 +40,17 @@ pub struct Engine {
     expires_at: Option<Instant>,
     /// When to look once more after an expiry.
     once_more_at: Option<Instant>,
+    /// When to give up waiting for the routers of a link that came up.
+    give_up_at: Option<Instant>,
 }
 
 /// How often a plan may show that more routes are of interest: those that one look brings may
 /// in turn hold others.
 const WIDENINGS: usize = 3;
+
+/// In this time a link that came up has its IPv6 addresses back: three solicitations at 4 s
+/// (RFC 4861), duplicate address detection, and patience for DHCPv6.
+const ROUTERS_ANSWER: Duration = Duration::from_secs(30);
 
 /// What a reconcile did.
 #[derive(Debug, Default)]
@@ -96,6 +102,7 @@ impl Engine {
             seen_at: Instant::now(),
             expires_at: None,
             once_more_at: None,
+            give_up_at: None,
         })
     }
 
@@ -134,6 +141,9 @@ impl Engine {
     pub fn follow(&mut self, event: Event) {
         match &event {
             Event::NewLink(link) if !link.is_up() => self.memory.park(link),
+            Event::NewLink(link) if self.snapshot.link(link.index).is_some_and(|l| !l.is_up()) => {
+                self.give_up_at = Some(Instant::now() + ROUTERS_ANSWER);
+            }
             Event::DelLink(index) => {
                 if let Some(link) = self.snapshot.link(*index) {
                     self.memory.park(link);
@@ -166,12 +176,16 @@ impl Engine {
 
     /// When the first default route that it knows of expires, if one does.
     pub fn expires_at(&self) -> Option<Instant> {
-        self.expires_at.into_iter().chain(self.once_more_at).min()
+        [self.expires_at, self.once_more_at, self.give_up_at].into_iter().flatten().min()
     }
 
     /// Puts the routes that expire in doubt. A router advertisement that renews one makes no
     /// event, and an expired route is deleted up to half a minute late (`fib6_run_gc`).
     pub fn doubt_expired(&mut self) {
+        if self.give_up_at.take_if(|at| *at <= Instant::now()).is_some() {
+            self.memory.give_up(&self.snapshot);
+            return;
+        }
         // In the very tick of its expiry a route looks as if it had no lifetime (rtnl_put_cacheinfo
         // writes 0 for both), so there is one look more.
         self.once_more_at = match self.once_more_at.take() {
