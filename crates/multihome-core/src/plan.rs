@@ -14,6 +14,7 @@ use crate::conflict::{self, Conflict};
 use crate::cover;
 use crate::memory::Memory;
 use crate::mirror;
+use crate::model::names::TABLE_MAIN;
 use crate::model::{Action, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
 use crate::rules::{self, Member};
@@ -83,6 +84,12 @@ pub enum Note {
         name: String,
         /// In which family.
         family: Family,
+    },
+    /// Main has no default of this family and refuses instead: a look-up that ends in a refusal
+    /// is over (`fib_rules_lookup`), so no rule of ours is asked after it.
+    MainRefuses {
+        /// The route.
+        route: Route,
     },
     /// `primary` names no uplink of this host.
     PrimaryAbsent {
@@ -410,6 +417,7 @@ fn notes(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Vec<Note> {
             notes.push(Note::NoGateway { name: name.clone(), family: side.family });
         }
     }
+    notes.extend(Family::BOTH.into_iter().filter_map(|f| refusal(snapshot, plan, f)));
     if let Some(primary) = &config.primary.value
         && !uplinks.iter().any(|p| p.uplink.primary)
     {
@@ -419,6 +427,20 @@ fn notes(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Vec<Note> {
         notes.push(Note::InterfaceAbsent { name: name.clone() });
     }
     notes
+}
+
+/// The route of main by which everything is refused, if there is one and it counts.
+fn refusal(snapshot: &Snapshot, plan: &Plan, family: Family) -> Option<Note> {
+    use crate::model::RouteKind::{Blackhole, Prohibit, Unicast, Unreachable};
+    plan.uplinks.iter().find(|p| p.table.is_some() && p.uplink.side(family).is_some())?;
+    let mut defaults: Vec<&Route> = snapshot
+        .routes_in(TABLE_MAIN)
+        .filter(|r| r.family() == family && r.dst.is_default() && r.src.is_none())
+        .collect();
+    defaults.sort_by_key(|r| r.metric);
+    let refuses = |r: &&Route| matches!(r.kind, Blackhole | Prohibit | Unreachable);
+    let first = defaults.into_iter().find(|r| refuses(r) || r.kind == Unicast)?;
+    refuses(&first).then(|| Note::MainRefuses { route: first.clone() })
 }
 
 // ===== impl Plan and Planned =====

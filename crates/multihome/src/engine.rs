@@ -352,7 +352,7 @@ impl Engine {
             let (what, remedy) = words::conflict(conflict, &names);
             now.insert(format!("conflict: {what} (hint: {remedy})"));
         }
-        now.extend(plan.notes.iter().map(words::note));
+        now.extend(plan.notes.iter().map(|n| words::note(n, &names)));
         now.extend(self.snapshot.incomplete.iter().map(|w| format!("incomplete: {w}")));
         for text in now.difference(&self.said) {
             log::warn!("{text}");

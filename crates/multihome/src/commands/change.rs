@@ -93,7 +93,7 @@ fn report(
             changes: commands,
             revert,
             conflicts: conflicts.clone(),
-            notes: outcome.plan.notes.iter().map(words::note).collect(),
+            notes: outcome.plan.notes.iter().map(|n| words::note(n, &names)).collect(),
             incomplete: snapshot.incomplete.clone(),
         })?;
     }

@@ -56,7 +56,7 @@ pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
             revert: words::plan::commands(&revert(&changes), &names),
             failed: Vec::new(),
             conflicts: conflicts.iter().map(|(what, _)| what.clone()).collect(),
-            notes: plan.notes.iter().map(words::note).collect(),
+            notes: plan.notes.iter().map(|n| words::note(n, &names)).collect(),
             incomplete: snapshot.incomplete.clone(),
         })?;
     } else {
@@ -67,7 +67,7 @@ pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
         for (what, remedy) in &conflicts {
             log::warn!("conflict: {what} (hint: {remedy})");
         }
-        plan.notes.iter().for_each(|n| log::warn!("{}", words::note(n)));
+        plan.notes.iter().for_each(|n| log::warn!("{}", words::note(n, &names)));
     }
     let pending = !changes.is_empty() || !conflicts.is_empty() || !snapshot.is_complete();
     Ok(if pending && args.detailed_exitcode { PENDING } else { 0 })

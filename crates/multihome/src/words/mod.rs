@@ -49,7 +49,7 @@ fn probably(owner: Option<&str>) -> String {
 }
 
 /// What the operator should know.
-pub fn note(note: &Note) -> String {
+pub fn note(note: &Note, names: &Names) -> String {
     match note {
         Note::KeepsGroup { name, group, wanted } => format!(
             "{name} stays in link group {group}, not {wanted}: what other uplinks' addresses \
@@ -61,6 +61,10 @@ pub fn note(note: &Note) -> String {
         Note::SeveralGateways { name, family } => {
             format!("{name} has several {family} gateways and no default: configure its `gateway`")
         }
+        Note::MainRefuses { route } => format!(
+            "main refuses what it has no route for ({}), and that ends the look-up for uplinks too",
+            route.display(names)
+        ),
         Note::PrimaryAbsent { primary } => {
             format!("primary = \"{primary}\" names no uplink of this host")
         }

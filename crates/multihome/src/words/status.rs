@@ -177,7 +177,7 @@ impl Status {
                 .notes
                 .iter()
                 .filter(|n| verdict != Verdict::Degraded || !matches!(n, Note::NoGateway { .. }))
-                .map(note)
+                .map(|n| note(n, &names))
                 .collect(),
             incomplete: snapshot.incomplete.clone(),
         }
