@@ -157,21 +157,14 @@ struct ForeignSources {
     hosts: Vec<(Prefix, u32)>,
     /// Few: one for each subnet that a link is in.
     networks: Vec<(Prefix, u32)>,
+    /// What uplinks had before their links went down.
+    parked: Vec<(Prefix, u32)>,
 }
 
 impl ForeignSources {
     fn of(snapshot: &Snapshot, config: &Config, uplinks: &[Uplink]) -> ForeignSources {
         let mut hosts = Vec::new();
         let mut networks = Vec::new();
-        for uplink in uplinks.iter().filter(|u| !u.primary) {
-            let (table, _) = table_of(snapshot, config, uplink);
-            for side in uplink.sides.iter().filter(|s| s.addresses.is_empty()) {
-                for prefix in sources_before(snapshot, side.family, table) {
-                    let list = if prefix.is_host() { &mut hosts } else { &mut networks };
-                    list.push((prefix, uplink.link));
-                }
-            }
-        }
         for address in snapshot.addresses() {
             hosts.push((Prefix::host(address.local), address.link));
             if address.prefix_len < address.family().bits() {
@@ -181,7 +174,29 @@ impl ForeignSources {
         hosts.sort_unstable();
         networks.sort_unstable();
         networks.dedup();
-        ForeignSources { hosts, networks }
+        let mut foreign = ForeignSources { hosts, networks, parked: Vec::new() };
+        for uplink in uplinks.iter().filter(|u| !u.primary) {
+            let (table, _) = table_of(snapshot, config, uplink);
+            for side in uplink.sides.iter().filter(|s| s.addresses.is_empty()) {
+                let kept = foreign.not_moved(snapshot, uplink.link, table, side.family);
+                let kept: Vec<(Prefix, u32)> = kept.map(|p| (p, uplink.link)).collect();
+                foreign.parked.extend(kept);
+            }
+        }
+        foreign
+    }
+
+    /// What an uplink had before its link went down and took its addresses along, but for what
+    /// has moved to another link meanwhile.
+    fn not_moved(
+        &self,
+        snapshot: &Snapshot,
+        link: u32,
+        table: u32,
+        family: Family,
+    ) -> impl Iterator<Item = Prefix> {
+        sources_before(snapshot, family, table)
+            .filter(move |p| self.hosts_inside(link, *p).next().is_none())
     }
 
     /// The addresses that other links than `link` have inside `span`.
@@ -193,8 +208,9 @@ impl ForeignSources {
 
     /// What other links than `link` have inside `span` or around it.
     fn overlapping(&self, link: u32, span: Prefix) -> impl Iterator<Item = Prefix> {
-        let networks = self.networks.iter().filter(move |(p, of)| *of != link && p.overlaps(&span));
-        self.hosts_inside(link, span).chain(networks.map(|(p, _)| *p))
+        let wider = self.networks.iter().chain(&self.parked);
+        let wider = wider.filter(move |(p, of)| *of != link && p.overlaps(&span));
+        self.hosts_inside(link, span).chain(wider.map(|(p, _)| *p))
     }
 
     /// What links have that are none of `links`.
@@ -202,6 +218,7 @@ impl ForeignSources {
         self.hosts
             .iter()
             .chain(&self.networks)
+            .chain(&self.parked)
             .filter(|(p, of)| p.family() == family && !links.contains(of))
             .map(|(p, _)| *p)
             .collect()
@@ -262,9 +279,7 @@ fn prefixes(
 ) -> Vec<Prefix> {
     let family = side.family;
     if side.addresses.is_empty() {
-        // The link is down: as before, but for addresses that have moved elsewhere meanwhile.
-        let moved = |p: &Prefix| foreign.hosts_inside(uplink.link, *p).next().is_some();
-        return sources_before(snapshot, family, table).filter(|p| !moved(p)).collect();
+        return foreign.not_moved(snapshot, uplink.link, table, family).collect();
     }
     let is_free = |p: &Prefix| foreign.overlapping(uplink.link, *p).next().is_none();
     let mut own: BTreeSet<Prefix> = BTreeSet::new();

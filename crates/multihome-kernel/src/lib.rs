@@ -10,7 +10,6 @@
 
 pub mod address;
 pub mod apply;
-pub mod change;
 pub mod error;
 pub mod link;
 pub mod nexthop;

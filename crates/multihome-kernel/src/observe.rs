@@ -123,8 +123,9 @@ impl Kernel {
     /// Looks again at what an event made stale, and puts it in place of what was there.
     ///
     /// Stale links mean IPv6 routes too: a link that loses its carrier changes their flags
-    /// (`RTNH_F_LINKDOWN`) without a word. When a dump fails, what it would have replaced stays as it was. What cannot be read in
-    /// full goes to [`Snapshot::incomplete`], and only a new snapshot takes it out again.
+    /// (`RTNH_F_LINKDOWN`) without a word. When a dump fails, what it would have replaced stays as
+    /// it was. What cannot be read in full goes to [`Snapshot::incomplete`], and only a new
+    /// snapshot takes it out again.
     ///
     /// Of the routes only those that are wanted are kept.
     ///

@@ -76,15 +76,15 @@ impl Link {
         self.flags & IFF_LOOPBACK != 0
     }
 
-    /// What stays with the card whatever it is called: its permanent address. Links whose driver
-    /// has none (veth, VLAN, macvlan) may share their address with another link, so there the
-    /// index belongs to it; one that is made anew is configured anew as well.
+    /// What stays with the card whatever it is called: its permanent address. Virtual links (those
+    /// with a kind) have none of their own, or report the one of the link below (ipvlan), so there
+    /// the index belongs to it; one that is made anew is configured anew as well.
     #[must_use]
     pub fn identity(&self) -> String {
         match (&self.permanent_address, &self.address) {
-            (Some(permanent), _) => permanent.clone(),
-            (None, Some(address)) => format!("{address} {}", self.index),
-            (None, None) => self.index.to_string(),
+            (Some(permanent), _) if self.kind.is_none() => permanent.clone(),
+            (_, Some(address)) => format!("{address} {}", self.index),
+            (_, None) => self.index.to_string(),
         }
     }
 }
