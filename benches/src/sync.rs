@@ -3,14 +3,16 @@
 //! `multihome` in this process (look, plan, difference, apply) and as a command; the floor,
 //! which sends the same objects, prepared, in the cheapest order; the floor with a look in front,
 //! since nobody knows what to send without one; and `ip -batch` with what `multihome plan`
-//! prints.
+//! prints. Then the same final effect as everybody else reaches it, with one rule for each
+//! address: sent in the cheapest order, and by `ip -batch`.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use multihome_core::diff::diff;
-use multihome_core::{Change, Config, Family, Memory, plan};
+use multihome_core::model::{Action, Rule};
+use multihome_core::{Change, Config, Family, Memory, Prefix, plan};
 use multihome_kernel::{Kernel, Message, link, route, rule};
 
 use crate::idle::micros;
@@ -33,6 +35,15 @@ pub fn run() -> Outcome<()> {
         "`ip -batch`",
         "to the floor with a look",
     ]);
+    let mut peers = Table::new(&[
+        "host",
+        "rules",
+        "multihome, in process",
+        "floor: a rule for each address",
+        "to it",
+        "`ip -batch` of them",
+        "to it",
+    ]);
     for (name, shape) in [
         ("1 card, 1,000 addresses", Shape { cards: 1, addresses: 1_000, shared: false }),
         ("1 card, 10,000 addresses", Shape { cards: 1, addresses: 10_000, shared: false }),
@@ -40,13 +51,17 @@ pub fn run() -> Outcome<()> {
         ("2 cards in one subnet, 1,000 each", Shape { cards: 2, addresses: 1_000, shared: true }),
     ] {
         let world = World::new(shape, &[Family::V4])?;
-        table.row(measure(&world, name)?);
+        let (own, row) = measure(&world, name)?;
+        table.row(row);
+        peers.row(one_by_one(&world, name, own)?);
     }
     table.print();
+    println!();
+    peers.print();
     Ok(())
 }
 
-fn measure(world: &World, name: &str) -> Outcome<Vec<String>> {
+fn measure(world: &World, name: &str) -> Outcome<(f64, Vec<String>)> {
     let mut kernel = world.host.run(Kernel::open)??;
     let (config, memory) = (Config::default(), Memory::default());
     let mut times: [Vec<f64>; 5] = Default::default();
@@ -85,7 +100,7 @@ fn measure(world: &World, name: &str) -> Outcome<Vec<String>> {
         clean(&mut kernel)?;
     }
     let [floor, looked, own, command, ip] = times.each_mut().map(|t| median(t));
-    Ok(vec![
+    let row = vec![
         name.into(),
         count.to_string(),
         micros(floor),
@@ -95,6 +110,53 @@ fn measure(world: &World, name: &str) -> Outcome<Vec<String>> {
         micros(command),
         micros(ip),
         format!("{:.2}", ip / looked),
+    ];
+    Ok((own, row))
+}
+
+/// The same final effect with a rule for each address, prepared: what it costs at the least, and
+/// by `ip -batch`. `own` is what multihome took, look included.
+fn one_by_one(world: &World, name: &str, own: f64) -> Outcome<Vec<String>> {
+    let mut kernel = world.host.run(Kernel::open)??;
+    let snapshot = kernel.snapshot()?;
+    let plan = plan::make(&snapshot, &Config::default(), &Memory::default());
+    let mut changes: Vec<Change> = plan.routes.iter().cloned().map(Change::AddRoute).collect();
+    let mut priority = 10_000;
+    let mut rules = Vec::new();
+    for planned in &plan.uplinks {
+        let Some(table) = planned.table else { continue };
+        for address in planned.uplink.sides.iter().flat_map(|s| &s.addresses) {
+            priority += 1;
+            let rule = Rule::new(Family::V4, priority, Action::Lookup(table));
+            rules.push(Rule { from: Some(Prefix::host(address.local)), ..rule });
+        }
+    }
+    let count = rules.len();
+    changes.extend(rules.into_iter().rev().map(Change::AddRule));
+    let (mut floor, mut ip) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut messages: Vec<Message> = changes.iter().map(message).collect();
+        let start = Instant::now();
+        settle(kernel.execute(&mut messages))?;
+        floor.push(micros_since(start));
+        clean(&mut kernel)?;
+
+        let names = snapshot.names();
+        let lines: Vec<String> = changes.iter().map(|c| c.command(&names)).collect();
+        let start = Instant::now();
+        ip_batch(world, &lines)?;
+        ip.push(micros_since(start));
+        clean(&mut kernel)?;
+    }
+    let (floor, ip) = (median(&mut floor), median(&mut ip));
+    Ok(vec![
+        name.into(),
+        count.to_string(),
+        micros(own),
+        micros(floor),
+        format!("{:.2}", own / floor),
+        micros(ip),
+        format!("{:.2}", own / ip),
     ])
 }
 
