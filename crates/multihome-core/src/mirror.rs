@@ -87,7 +87,13 @@ fn mirrored(leaving: &Leaving<'_>, uplink: &Uplink, side: &Side, table: u32, out
     let mut held = BTreeSet::new();
     for source in [Some(TABLE_MAIN), other_table(side)].into_iter().flatten() {
         let Some(routes) = leaving.0.get(&(source, uplink.link, side.family)) else { continue };
-        let wanted = routes.iter().filter(|r| !(r.dst.is_host() && own.contains(&r.dst.address())));
+        let wanted = routes.iter().filter(|r| {
+            let is_own_address = r.dst.is_host() && own.contains(&r.dst.address());
+            // Without a way out nobody can tell which of a daemon's routes say no more than it
+            // did: of a million, all would be copied.
+            let is_beyond_telling = side.ways.is_empty() && interest::is_a_daemons(r);
+            !is_own_address && !is_beyond_telling
+        });
         let (repeating, others): (Vec<&Route>, Vec<&Route>) = wanted.partition(|r| {
             side.ways.first().is_some_and(|way| interest::repeats(r, uplink.link, way))
         });

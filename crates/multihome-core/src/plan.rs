@@ -384,6 +384,9 @@ fn groups(snapshot: &Snapshot, config: &Config, plan: &Plan) -> BTreeMap<u32, u3
         let is_free = link.group == 0 || former.contains(&link.group);
         let wanted = match link.group {
             g if g == group && !config.owns_group() => g,
+            // A link that is down leads nowhere, and the kernel tells nobody when its group changes
+            // (netdev_state_change): it joins when it comes up.
+            0 if !link.is_up() => 0,
             _ if is_uplink && is_free && asked_for && config.owns_group() => group,
             g if former.contains(&g) => 0,
             g => g,
