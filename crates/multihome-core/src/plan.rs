@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::config::{BAND, Config, OnDown, Table};
+use crate::config::{BAND, Config, Table};
 use crate::conflict::{self, Conflict};
 use crate::cover;
 use crate::memory::Memory;
@@ -483,11 +483,5 @@ impl Planned {
     /// The side of one family, if something is made for it.
     fn side(&self, family: Family) -> Option<&Side> {
         self.sides().find(|s| s.family == family)
-    }
-
-    /// What becomes of its traffic when there is no way out.
-    #[must_use]
-    pub fn on_down(&self, config: &Config) -> OnDown {
-        config.on_down(&self.uplink.name)
     }
 }
