@@ -11,12 +11,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::mirror;
 use crate::model::Route;
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::plan::Plan;
 use crate::prefix::{Family, Prefix};
-use crate::uplink::Way;
+use crate::ways::Way;
 
 /// The routes that a plan can depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,7 +41,7 @@ impl Interest {
         let mut interest = Interest::default();
         for planned in &plan.uplinks {
             interest.tables.extend(planned.table);
-            interest.tables.extend(planned.uplink.sides.iter().filter_map(mirror::other_table));
+            interest.tables.extend(planned.uplink.sides.iter().flat_map(|s| &s.tables));
             for side in &planned.uplink.sides {
                 if let Some(way) = side.ways.first() {
                     interest.ways.insert((planned.uplink.link, side.family), way.clone());

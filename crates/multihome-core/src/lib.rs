@@ -24,6 +24,7 @@ pub mod prefix;
 pub mod rules;
 mod tree;
 pub mod uplink;
+pub mod ways;
 
 pub use config::Config;
 pub use diff::Change;

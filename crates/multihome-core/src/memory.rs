@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::model::{Address, Hop, Link, Metrics, Snapshot};
 use crate::prefix::{Family, Prefix};
-use crate::uplink::{Learnt, LiveRoutes, Way};
+use crate::ways::{Learnt, LiveRoutes, Way};
 
 /// All that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

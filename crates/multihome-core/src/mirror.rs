@@ -19,7 +19,8 @@ use crate::model::route::{RTNH_F_ONLINK, SCOPE_LINK};
 use crate::model::{Hop, PROTOCOL, Route, RouteKind, Snapshot};
 use crate::plan::Planned;
 use crate::prefix::{Family, Prefix};
-use crate::uplink::{self, Learnt, Side, Uplink, Way};
+use crate::uplink::{Side, Uplink};
+use crate::ways::{self, Way};
 
 /// The routes that one can copy, by table, link and family.
 pub(crate) struct Leaving<'a>(BTreeMap<(u32, u32, Family), Vec<&'a Route>>);
@@ -28,11 +29,11 @@ impl<'a> Leaving<'a> {
     /// Sorts out a snapshot's routes once for all uplinks.
     pub(crate) fn of(snapshot: &'a Snapshot, uplinks: &[Planned]) -> Leaving<'a> {
         let mut tables = BTreeSet::from([TABLE_MAIN]);
-        tables.extend(uplinks.iter().flat_map(|p| &p.uplink.sides).filter_map(other_table));
+        tables.extend(uplinks.iter().flat_map(|p| &p.uplink.sides).flat_map(|s| &s.tables));
         let mut leaving: BTreeMap<_, Vec<&Route>> = BTreeMap::new();
         for table in tables {
             let routes = snapshot.routes_in(table);
-            for route in routes.filter(|r| !r.dst.is_default() && uplink::is_live(r)) {
+            for route in routes.filter(|r| !r.dst.is_default() && ways::is_live(r)) {
                 let mut links: Vec<u32> = route.hops.iter().map(|h| h.link).collect();
                 links.dedup();
                 for link in links {
@@ -41,14 +42,6 @@ impl<'a> Leaving<'a> {
             }
         }
         Leaving(leaving)
-    }
-}
-
-/// The table in which a manager keeps an uplink outside main: its network is there as well.
-pub(crate) fn other_table(side: &Side) -> Option<u32> {
-    match side.ways.first()?.learnt {
-        Learnt::DefaultRoute { table, .. } if table != TABLE_MAIN => Some(table),
-        _ => None,
     }
 }
 
@@ -65,6 +58,7 @@ pub(crate) fn table(
     // A link that is down takes no route ("Nexthop device is not up").
     if uplink.up {
         mirrored(leaving, uplink, side, table, &mut routes);
+        hinted(uplink, side, table, &mut routes);
         // Connected routes have no gateway to be checked, so they go first.
         routes.sort_by_cached_key(|r| (r.hops.iter().any(|h| h.gateway.is_some()), r.key()));
         default_routes(uplink, side, table, &mut routes);
@@ -85,8 +79,8 @@ fn mirrored(leaving: &Leaving<'_>, uplink: &Uplink, side: &Side, table: u32, out
     let own: BTreeSet<IpAddr> = side.addresses.iter().map(|a| a.local).collect();
     let mut seen = BTreeSet::new();
     let mut held = BTreeSet::new();
-    for source in [Some(TABLE_MAIN), other_table(side)].into_iter().flatten() {
-        let Some(routes) = leaving.0.get(&(source, uplink.link, side.family)) else { continue };
+    for source in [TABLE_MAIN].iter().chain(&side.tables) {
+        let Some(routes) = leaving.0.get(&(*source, uplink.link, side.family)) else { continue };
         let wanted = routes.iter().filter(|r| {
             let is_own_address = r.dst.is_host() && own.contains(&r.dst.address());
             // Without a way out nobody can tell which of a daemon's routes say no more than it
@@ -109,10 +103,24 @@ fn mirrored(leaving: &Leaving<'_>, uplink: &Uplink, side: &Side, table: u32, out
         // Of several with one key the kernel would take one; which comes first in the snapshot
         // must not decide.
         copies.sort_by(|a, b| {
-            let rank = |r: &Route| (r.key(), uplink::preference_rank(r.preference));
+            let rank = |r: &Route| (r.key(), ways::preference_rank(r.preference));
             rank(a).cmp(&rank(b)).then_with(|| a.cmp(b))
         });
         out.extend(copies.into_iter().filter(|copy| seen.insert(copy.key())));
+    }
+}
+
+/// The networks of a hint that nobody has put into the kernel: `dhclient` itself knows nothing of
+/// option 121, and a hook that adds them does it once, on a new lease.
+fn hinted(uplink: &Uplink, side: &Side, table: u32, out: &mut Vec<Route>) {
+    let known: BTreeSet<Prefix> = out.iter().map(|r| r.dst).collect();
+    for network in side.hinted.iter().filter(|n| !known.contains(&n.dst)) {
+        let mut route = Route::new(table, network.dst);
+        route.hops = vec![Hop { link: uplink.link, gateway: network.gateway, ..Hop::default() }];
+        if side.family == Family::V4 && network.gateway.is_none() {
+            route.scope = SCOPE_LINK;
+        }
+        out.push(route);
     }
 }
 

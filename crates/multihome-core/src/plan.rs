@@ -14,6 +14,7 @@ use crate::conflict::{self, Conflict};
 use crate::cover;
 use crate::memory::Memory;
 use crate::mirror;
+use crate::model::hint::Refused;
 use crate::model::names::TABLE_MAIN;
 use crate::model::{Action, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
@@ -96,6 +97,8 @@ pub enum Note {
         /// What it says.
         primary: String,
     },
+    /// A file that may know a gateway was not believed.
+    FileRefused(Refused),
     /// Configuration speaks of an interface that this host does not have.
     InterfaceAbsent {
         /// Its name.
@@ -441,6 +444,7 @@ fn notes(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Vec<Note> {
     {
         notes.push(Note::PrimaryAbsent { primary: primary.to_string() });
     }
+    notes.extend(snapshot.hints.refused.iter().cloned().map(Note::FileRefused));
     for name in config.interfaces.keys().filter(|n| snapshot.link_named(n).is_none()) {
         notes.push(Note::InterfaceAbsent { name: name.clone() });
     }

@@ -6,25 +6,23 @@
 //! names them: a VPN's default is meant for what the host sends, not for the answers to
 //! what came in elsewhere.
 //!
-//! A gateway comes from the first of these that answers: configuration; a default route
-//! of any table but ours; the one gateway that the interface's static routes go through;
-//! memory ([`crate::memory`]). An uplink that has lost its gateway while its addresses
-//! stay remains one, as its own rules in the snapshot tell: its traffic gets an error,
-//! never another door.
+//! Where gateways come from is in [`crate::ways`]. An uplink that has lost its gateway while
+//! its addresses stay remains one, as its own rules in the snapshot tell: its traffic gets an
+//! error, never another door.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::config::{Config, Origin};
-use crate::interest::is_a_daemons;
+use crate::config::Config;
 use crate::memory::Memory;
+use crate::model::hint::HintedRoute;
 use crate::model::link::{IFF_POINTOPOINT, IFF_SLAVE};
-use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::{RTM_F_CLONED, RTNH_F_ONLINK};
-use crate::model::{Address, Hop, Link, Metrics, Route, RouteKind, Snapshot};
+use crate::model::names::TABLE_MAIN;
+use crate::model::{Address, Link, Snapshot};
 use crate::prefix::{Family, is_global};
+use crate::ways::{self, Learnt, LiveRoutes, Way};
 
 /// An interface that leads somewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,40 +48,10 @@ pub struct Side {
     pub addresses: Vec<Address>,
     /// The ways out, the best first; empty when the gateway was lost.
     pub ways: Vec<Way>,
-}
-
-/// One way out by an uplink: what becomes a default route of its table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Way {
-    /// The gateway or gateways; a hop without one is a point-to-point link's.
-    pub hops: Vec<Hop>,
-    /// Path metrics of the route that it was learnt from.
-    pub metrics: Metrics,
-    /// Router preference (RFC 4191).
-    pub preference: u8,
-    /// Where it was learnt.
-    pub learnt: Learnt,
-}
-
-/// Where a gateway was learnt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Learnt {
-    /// Configuration.
-    Configured(Origin),
-    /// A default route that somebody else keeps.
-    DefaultRoute {
-        /// Its table.
-        table: u32,
-        /// Who made it.
-        protocol: u8,
-        /// Its metric.
-        metric: u32,
-    },
-    /// All static routes of the interface go through it.
-    StaticRoutes,
-    /// It was there before the link went down.
-    Remembered,
+    /// Networks that a hint knows a way to, whether or not they are in the kernel.
+    pub hinted: Vec<HintedRoute>,
+    /// Tables besides main in which a manager keeps this side.
+    pub tables: BTreeSet<u32>,
 }
 
 /// Why an interface that has a global address is not an uplink.
@@ -119,9 +87,6 @@ pub struct Found {
     /// them leads out would be a guess.
     pub undecided: Vec<(String, Family)>,
 }
-
-/// `RTPROT_REDIRECT`: an ICMP redirect, gone as it came.
-pub(crate) const RTPROT_REDIRECT: u8 = 1;
 
 /// Kinds of links that are tunnels (`IFLA_INFO_KIND`).
 const TUNNEL_KINDS: [&str; 22] = [
@@ -186,17 +151,20 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
                 global.iter().filter(|a| a.family() == family).map(|a| (*a).clone()).collect();
             if addresses.is_empty() {
                 if family == Family::V6 && is_parked {
-                    sides.push(Side { family, addresses, ways: Vec::new() });
+                    sides.push(Side::without_addresses(family));
                 }
                 continue;
             }
             addresses.sort_by_key(|a| (a.is_secondary() || a.is_temporary(), a.is_dadfailed()));
-            let ways = ways(config, memory, &live, link, &addresses);
+            let hint = snapshot.hints.of(link, family, &addresses);
+            let ways = ways::find(config, memory, &live, hint, link, &addresses);
             if ways.is_empty() && live.static_gateways(link.index, family).nth(1).is_some() {
                 found.undecided.push((link.name.clone(), family));
             }
             if !ways.is_empty() || was_one(family) {
-                sides.push(Side { family, addresses, ways });
+                let hinted = hint.map(|h| h.routes.clone()).unwrap_or_default();
+                let tables = tables(&live, link, &addresses, &ways);
+                sides.push(Side { family, addresses, ways, hinted, tables });
             }
         }
         if sides.is_empty() {
@@ -214,123 +182,27 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
     found
 }
 
-/// The default routes and static routes of others, sorted out by link once.
-pub(crate) struct LiveRoutes<'a> {
-    defaults: Vec<(u32, &'a Route)>,
-    statics: Vec<(u32, IpAddr)>,
-}
-
-impl<'a> LiveRoutes<'a> {
-    /// Sorts out the routes of a snapshot.
-    pub(crate) fn of(snapshot: &'a Snapshot) -> LiveRoutes<'a> {
-        let mut live = LiveRoutes { defaults: Vec::new(), statics: Vec::new() };
-        for route in snapshot.routes() {
-            if !is_live(route) || route.table == TABLE_LOCAL {
-                continue;
-            }
-            for hop in &route.hops {
-                if route.dst.is_default() {
-                    live.defaults.push((hop.link, route));
-                } else if route.table == TABLE_MAIN
-                    && !is_a_daemons(route) // those are not always known, see crate::interest
-                    && let Some(gateway) = hop.gateway
-                {
-                    live.statics.push((hop.link, gateway));
-                }
-            }
-        }
-        // One entry for each link and gateway.
-        live.statics.sort_unstable();
-        live.statics.dedup();
-        live.defaults.dedup_by(|a, b| a.0 == b.0 && std::ptr::eq(a.1, b.1));
-        live
-    }
-
-    /// The gateways that an interface's static routes go through.
-    pub(crate) fn static_gateways(
-        &self,
-        link: u32,
-        family: Family,
-    ) -> impl Iterator<Item = IpAddr> {
-        let of_link = self.statics.iter().filter(move |(of, _)| *of == link);
-        of_link.map(|(_, gateway)| *gateway).filter(move |g| Family::of(*g) == family)
-    }
-
-    /// The ways out by `link` that others keep in the kernel, the best first.
-    pub(crate) fn ways(&self, link: u32, family: Family) -> Vec<Way> {
-        let mut routes: Vec<&Route> = self
-            .defaults
-            .iter()
-            .filter(|(of, r)| *of == link && r.family() == family)
-            .map(|(_, r)| *r)
-            .collect();
-        // Main before other tables; then as the kernel chooses: metric, and among RAs of one
-        // metric the router's preference (rt6_score_route).
-        routes.sort_by_key(|r| {
-            (r.table != TABLE_MAIN, r.table, r.metric, preference_rank(r.preference), &r.hops, *r)
-        });
-        let mut ways: Vec<Way> = Vec::new();
-        for route in routes {
-            let hops: Vec<Hop> = route
-                .hops
-                .iter()
-                .filter(|h| h.link == link)
-                .map(|h| Hop { flags: h.flags & RTNH_F_ONLINK, ..h.clone() })
-                .collect();
-            let known =
-                |h: &Hop| ways.iter().any(|w| w.hops.iter().any(|k| k.gateway == h.gateway));
-            if hops.iter().any(|h| h.encap) || hops.iter().all(known) {
-                continue;
-            }
-            ways.push(Way {
-                hops,
-                metrics: route.path_metrics(),
-                preference: route.preference,
-                learnt: Learnt::DefaultRoute {
-                    table: route.table,
-                    protocol: route.protocol,
-                    metric: route.metric,
-                },
-            });
-        }
-        if !ways.is_empty() {
-            return ways;
-        }
-        let mut gateways = self.static_gateways(link, family);
-        // Two gateways would be a guess; one is what the operator routes by.
-        if let (Some(gateway), None) = (gateways.next(), gateways.next()) {
-            ways.push(Way {
-                hops: vec![Hop::via(gateway, link)],
-                metrics: Metrics::default(),
-                preference: 0,
-                learnt: Learnt::StaticRoutes,
-            });
-        }
-        ways
-    }
-}
-
-fn ways(
-    config: &Config,
-    memory: &Memory,
+/// The tables besides main in which a manager keeps one side of a link (networkd's `RouteTable=`,
+/// NetworkManager's `route-table`): that of its default, and those of its networks, which stay
+/// there when a default is not wanted (`UseGateway=no`).
+fn tables(
     live: &LiveRoutes<'_>,
     link: &Link,
     addresses: &[Address],
-) -> Vec<Way> {
-    let family = addresses[0].family();
-    if let Some((gateway, origin)) = config.gateway(&link.name, family) {
-        return vec![Way {
-            hops: vec![Hop::via(gateway, link.index)],
-            metrics: Metrics::default(),
-            preference: 0,
-            learnt: Learnt::Configured(origin.clone()),
-        }];
+    ways: &[Way],
+) -> BTreeSet<u32> {
+    let mut tables = BTreeSet::new();
+    for network in addresses.iter().map(Address::network).collect::<BTreeSet<_>>() {
+        let of_network: BTreeSet<u32> = live.tables_of(link.index, network).collect();
+        if !of_network.contains(&TABLE_MAIN) {
+            tables.extend(of_network);
+        }
     }
-    let live = live.ways(link.index, family);
-    if !live.is_empty() {
-        return live;
+    if let Some(Way { learnt: Learnt::DefaultRoute { table, .. }, .. }) = ways.first() {
+        tables.insert(*table);
     }
-    memory.recall(link, family, addresses).into_iter().collect()
+    tables.remove(&TABLE_MAIN);
+    tables
 }
 
 /// Families and numbers for which a rule of ours is there: what was an uplink before.
@@ -348,16 +220,6 @@ fn marked_by_own_rules(snapshot: &Snapshot) -> BTreeSet<(Family, u32)> {
 fn is_usable(address: &Address) -> bool {
     // RT_SCOPE_LINK and narrower never leave the link.
     address.scope < 253 && is_global(address.local) && !address.is_dadfailed()
-}
-
-/// Whether a route is one to learn from: not ours, a way somewhere, and in force.
-pub(crate) fn is_live(route: &Route) -> bool {
-    !route.is_ours()
-        && route.kind == RouteKind::Unicast
-        && !route.is_expired()
-        && route.src.is_none()
-        && route.protocol != RTPROT_REDIRECT
-        && route.flags & RTM_F_CLONED == 0
 }
 
 /// Why a link can never be an uplink.
@@ -390,16 +252,7 @@ fn is_tunnel(link: &Link) -> bool {
         || link.flags & IFF_POINTOPOINT != 0 && link.kind.is_none()
 }
 
-/// RFC 4191's order: high, medium (and the reserved value), low.
-pub(crate) fn preference_rank(preference: u8) -> u8 {
-    match preference {
-        1 => 0,
-        3 => 2,
-        _ => 1,
-    }
-}
-
-// ===== impl Uplink, Side and Way =====
+// ===== impl Uplink and Side =====
 
 impl Uplink {
     /// Its side of one family.
@@ -410,22 +263,17 @@ impl Uplink {
 }
 
 impl Side {
+    /// The side of a link that is down and has lost its addresses with it.
+    fn without_addresses(family: Family) -> Side {
+        let (addresses, ways, hinted) = (Vec::new(), Vec::new(), Vec::new());
+        Side { family, addresses, ways, hinted, tables: BTreeSet::new() }
+    }
+
     /// The address that the default route names as source: the one whose network holds the
     /// gateway, or else the first.
     #[must_use]
     pub fn source_for(&self, gateway: Option<IpAddr>) -> Option<IpAddr> {
         let holder = gateway.and_then(|g| self.addresses.iter().find(|a| a.network().contains(g)));
         holder.or(self.addresses.first()).map(|a| a.local)
-    }
-}
-
-impl Way {
-    /// The gateway, where there is exactly one.
-    #[must_use]
-    pub fn gateway(&self) -> Option<IpAddr> {
-        match self.hops.as_slice() {
-            [hop] => hop.gateway,
-            _ => None,
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! order, so that sets of them can be compared.
 
 pub mod address;
+pub mod hint;
 pub mod link;
 pub mod names;
 pub mod nexthop;
@@ -13,6 +14,7 @@ pub mod rule;
 pub mod snapshot;
 
 pub use address::Address;
+pub use hint::{Hint, Hints};
 pub use link::Link;
 pub use names::Names;
 pub use nexthop::Nexthop;

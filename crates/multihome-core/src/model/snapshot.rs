@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
+use super::hint::Hints;
 use super::link::Link;
 use super::names::{Names, TABLE_MAIN};
 use super::nexthop::Nexthop;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub incomplete: Vec<String>,
     /// Table names by number, from `rt_tables` and `rt_tables.d`.
     pub table_names: BTreeMap<u32, String>,
+    /// What files say of the ways out.
+    pub hints: Hints,
 }
 
 type AddressKey = (u32, IpAddr, u8, Option<IpAddr>);
@@ -101,6 +104,8 @@ struct Flat {
     nexthops: Vec<Nexthop>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     table_names: BTreeMap<u32, String>,
+    #[serde(default, skip_serializing_if = "Hints::is_empty")]
+    hints: Hints,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
 }
@@ -429,6 +434,7 @@ impl TryFrom<Flat> for Snapshot {
         let mut snapshot = Snapshot {
             incomplete: flat.incomplete,
             table_names: flat.table_names,
+            hints: flat.hints,
             ..Snapshot::default()
         };
         for link in flat.links {
@@ -460,6 +466,7 @@ impl From<Snapshot> for Flat {
             rules: snapshot.rules.into_values().flatten().collect(),
             nexthops: snapshot.nexthops.into_values().collect(),
             table_names: snapshot.table_names,
+            hints: snapshot.hints,
             incomplete: snapshot.incomplete,
         }
     }

@@ -15,7 +15,7 @@ use multihome_core::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use multihome_core::model::route::{RTNH_F_ONLINK, SCOPE_LINK};
 use multihome_core::model::snapshot::Event;
 use multihome_core::model::{
-    Action, Address, Hop, Link, PROTOCOL, Route, RouteKind, Rule, Snapshot,
+    Action, Address, Hints, Hop, Link, PROTOCOL, Route, RouteKind, Rule, Snapshot,
 };
 use multihome_core::prefix::{Family, Prefix};
 
@@ -52,6 +52,7 @@ pub(crate) struct Kernel {
     /// In the order in which they are asked.
     rules: Vec<Rule>,
     pub(crate) table_names: BTreeMap<u32, String>,
+    pub(crate) hints: Hints,
 }
 
 // ===== what is there =====
@@ -65,6 +66,7 @@ impl Kernel {
             routes: Vec::new(),
             rules: Vec::new(),
             table_names: BTreeMap::new(),
+            hints: Hints::default(),
         };
         let lo = Link {
             arphrd: 772,
@@ -97,6 +99,7 @@ impl Kernel {
             routes: snapshot.routes().cloned().collect(),
             rules,
             table_names: snapshot.table_names.clone(),
+            hints: snapshot.hints.clone(),
         }
     }
 
@@ -145,6 +148,7 @@ impl Kernel {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         snapshot.table_names = self.table_names.clone();
+        snapshot.hints = self.hints.clone();
         self.links.values().for_each(|l| snapshot.insert_link(l.clone()));
         self.addresses.iter().for_each(|a| snapshot.insert_address(a.clone()));
         self.routes.iter().for_each(|r| snapshot.insert_route(r.clone()));

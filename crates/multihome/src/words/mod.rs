@@ -8,9 +8,11 @@ pub mod status;
 use std::net::IpAddr;
 
 use multihome_core::conflict::Conflict;
+use multihome_core::model::hint::{Refused, Source};
 use multihome_core::model::{Names, names};
 use multihome_core::plan::Note;
-use multihome_core::uplink::{Learnt, NotUplink, Way};
+use multihome_core::uplink::NotUplink;
+use multihome_core::ways::{Learnt, Way};
 
 /// What stands in the way, and what to do about it.
 pub fn conflict(conflict: &Conflict, names: &Names) -> (String, String) {
@@ -68,6 +70,9 @@ pub fn note(note: &Note, names: &Names) -> String {
         Note::PrimaryAbsent { primary } => {
             format!("primary = \"{primary}\" names no uplink of this host")
         }
+        Note::FileRefused(Refused { file, reason, remedy }) => {
+            format!("{file} is not believed: {reason} (hint: {remedy})")
+        }
         Note::InterfaceAbsent { name } => {
             format!("interface.{name} is configured, and this host has no such interface")
         }
@@ -83,6 +88,8 @@ pub fn learnt(learnt: &Learnt, names: &Names) -> String {
             names.table(*table),
             names::protocol(*protocol)
         ),
+        Learnt::Hint { source: Source::Ifupdown, file } => format!("static, by ifupdown ({file})"),
+        Learnt::Hint { source, file } => format!("lease, by {source} ({file})"),
         Learnt::StaticRoutes => "its static routes go through it".into(),
         Learnt::Remembered => "remembered: nobody keeps a default by it now".into(),
     }

@@ -1,0 +1,163 @@
+//! What files say of the ways out, besides the kernel.
+//!
+//! A DHCP client leaves the gateway of a second card nowhere in the kernel (`dhclient`'s second
+//! default fails with "File exists"), or is told not to make a default of it (`UseGateway=no`,
+//! `never-default`). It still keeps it on file, with the lease. What such files said is part of a
+//! snapshot, so that a plan can be made again from it; files are read in `multihome-sources`,
+//! which leaves out what has expired.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Address;
+use super::link::Link;
+use crate::prefix::{Family, Prefix};
+
+/// What the files of a host said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hints {
+    /// What they say of the ways out, ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<Hint>,
+    /// Files that were not believed, ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+}
+
+/// What one file says of one link's ways out, in one family.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hint {
+    /// The link that it speaks of.
+    pub link: HintedLink,
+    /// In which family.
+    pub family: Family,
+    /// Whose file it is.
+    pub source: Source,
+    /// The file.
+    pub file: String,
+    /// The address that came with it: on a link without it the file is a leftover. None for a
+    /// router advertisement, which comes without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The default gateways, the best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// Other networks (RFC 3442: DHCP option 121).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<HintedRoute>,
+    /// When it was obtained, in seconds since 1970: of several the newest counts.
+    pub since: u64,
+    /// When it ends, in seconds since 1970; none when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+}
+
+/// How a file names a link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum HintedLink {
+    /// By index.
+    Index(u32),
+    /// By name.
+    Name(String),
+}
+
+/// A network that a hint knows a way to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HintedRoute {
+    /// The network.
+    pub dst: Prefix,
+    /// The gateway; none when the network is on the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+}
+
+/// Whose file a hint is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// systemd-networkd's leases.
+    Networkd,
+    /// NetworkManager's state of its devices.
+    NetworkManager,
+    /// The leases of ISC's dhclient.
+    Dhclient,
+    /// dhcpcd's leases and router advertisements.
+    Dhcpcd,
+    /// ifupdown's `/etc/network/interfaces`.
+    Ifupdown,
+}
+
+/// A file that was not believed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// The file.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+// ===== impl Hints =====
+
+impl Hints {
+    /// Whether no file said anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.refused.is_empty()
+    }
+
+    /// What holds of a link that has `addresses`, all of one family: the newest that is not of
+    /// another time.
+    #[must_use]
+    pub fn of(&self, link: &Link, family: Family, addresses: &[Address]) -> Option<&Hint> {
+        let holds = |h: &&Hint| {
+            h.family == family
+                && h.is_of(link)
+                && h.address.is_none_or(|a| addresses.iter().any(|known| known.local == a))
+        };
+        // The first of those that are as new.
+        self.found.iter().filter(holds).rev().max_by_key(|h| h.since)
+    }
+}
+
+// ===== impl Hint and Source =====
+
+impl Hint {
+    /// Whether it speaks of this link.
+    #[must_use]
+    pub fn is_of(&self, link: &Link) -> bool {
+        match &self.link {
+            HintedLink::Index(index) => *index == link.index,
+            HintedLink::Name(name) => *name == link.name,
+        }
+    }
+
+    /// The one gateway that all its networks besides the default go through.
+    #[must_use]
+    pub fn only_gateway(&self) -> Option<IpAddr> {
+        let mut gateways = self.routes.iter().filter_map(|r| r.gateway);
+        let first = gateways.next()?;
+        gateways.all(|g| g == first).then_some(first)
+    }
+}
+
+impl fmt::Display for Source {
+    /// The program's own name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Networkd => "systemd-networkd",
+            Source::NetworkManager => "NetworkManager",
+            Source::Dhclient => "dhclient",
+            Source::Dhcpcd => "dhcpcd",
+            Source::Ifupdown => "ifupdown",
+        })
+    }
+}
