@@ -88,9 +88,9 @@ pub(crate) fn in_priorities(
 ) -> Vec<Conflict> {
     let used: BTreeSet<(Family, u32)> = rules.iter().map(|r| (r.family, r.priority)).collect();
     let mut conflicts = Vec::new();
-    for rule in used
-        .iter()
-        .filter_map(|(family, p)| snapshot.rules_at(*family, *p).iter().find(|r| !r.is_ours()))
+    let in_the_way = |r: &&Rule| !r.is_ours() && !is_twin(r, rules);
+    for rule in
+        used.iter().filter_map(|(family, p)| snapshot.rules_at(*family, *p).iter().find(in_the_way))
     {
         let ours =
             || rules.iter().filter(|r| (r.family, r.priority) == (rule.family, rule.priority));
@@ -117,6 +117,12 @@ pub(crate) fn in_priorities(
         });
     }
     conflicts
+}
+
+/// Whether a rule of somebody else's is one of ours but for the protocol, as an operator has it in
+/// a profile who did by hand what we do: whichever is asked first, the answer is the same.
+fn is_twin(rule: &Rule, ours: &[Rule]) -> bool {
+    ours.iter().any(|r| Rule { protocol: rule.protocol, ..r.clone() } == *rule)
 }
 
 /// Who probably made an object of this protocol with this number: the tools that use numbers

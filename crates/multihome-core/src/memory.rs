@@ -5,7 +5,10 @@
 //! to the link's permanent address and to the network that held it. Memory must not
 //! outlive what it remembers: a gateway that goes away while the link stays up was
 //! withdrawn (a deleted default, a router advertisement with lifetime 0, an expired
-//! lease) and is forgotten. The link's count of carrier changes tells the two apart,
+//! lease) and is forgotten. A lease whose file is gone is not withdrawn by that: systemd-networkd's
+//! restart takes the files away and leaves the addresses, until the DHCP server has answered again.
+//! It is over when its address goes, when its time is up, or when a lease says that there is no
+//! gateway. The link's count of carrier changes tells the two apart,
 //! also across a restart of ours; a link seen down is noted as well, for drivers that
 //! keep their carrier while down.
 
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::model::{Address, Hop, Link, Metrics, Snapshot};
 use crate::prefix::{Family, Prefix};
-use crate::ways::{Learnt, LiveRoutes, Way};
+use crate::ways::{self, Learnt, LiveRoutes, Way};
 
 /// All that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,20 @@ pub struct Remembered {
     /// Whether the link was seen down since.
     #[serde(default)]
     pub parked: bool,
+    /// The lease that told it, if a file did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+}
+
+/// A lease that told a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// The address that came with it.
+    pub address: IpAddr,
+    /// When it ends, in seconds since 1970; none when nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 // ===== impl Memory =====
@@ -80,7 +97,7 @@ impl Memory {
         }
         let mut forgotten = Vec::new();
         self.gateways.retain_mut(|g| match state(snapshot, &live, g) {
-            State::Live => true,
+            State::Live | State::OffFile => true,
             State::Away => {
                 g.parked = true;
                 true
@@ -103,7 +120,7 @@ impl Memory {
         let live = LiveRoutes::of(snapshot);
         let link = |g| match state(snapshot, &live, g) {
             State::Withdrawn(link) => Some(link),
-            State::Live | State::Away => None,
+            State::Live | State::OffFile | State::Away => None,
         };
         self.gateways.iter().filter_map(link).collect()
     }
@@ -127,9 +144,21 @@ impl Memory {
     pub fn give_up(&mut self, snapshot: &Snapshot) {
         let waits = |g: &Remembered| {
             let link = snapshot.links().find(|l| l.is_up() && l.identity() == g.link);
-            link.is_some_and(|l| !snapshot.addresses().any(|a| a.link == l.index && is_ipv6(a)))
+            link.is_some_and(|l| !snapshot.addresses_of(l.index).any(is_ipv6))
         };
         self.gateways.retain(|g| !(g.parked && g.family == Family::V6 && waits(g)));
+    }
+
+    /// Forgets what leases told that have ended by now, in seconds since 1970.
+    pub fn end_leases(&mut self, now: u64) {
+        let has_ended = |g: &Remembered| g.first_end().is_some_and(|end| end <= now);
+        self.gateways.retain(|g| !has_ended(g));
+    }
+
+    /// When the first lease that told something ends, in seconds since 1970.
+    #[must_use]
+    pub fn first_end(&self) -> Option<u64> {
+        self.gateways.iter().filter_map(Remembered::first_end).min()
     }
 
     /// The way out that is remembered for a link, when its card is still where it was.
@@ -153,6 +182,12 @@ impl Memory {
     }
 }
 
+impl Remembered {
+    fn first_end(&self) -> Option<u64> {
+        self.lease.as_ref()?.expires
+    }
+}
+
 fn learn(
     snapshot: &Snapshot,
     config: &Config,
@@ -163,16 +198,21 @@ fn learn(
     if !link.is_up() || link.is_loopback() || config.excludes(&link.name).is_some() {
         return None;
     }
-    let way = live.ways(link.index, family).into_iter().next()?;
+    let addresses = addresses(snapshot, link, family);
+    let first = addresses.first()?;
+    let hint = snapshot.hints.of(link, family, &addresses);
+    let way = ways::told(live, hint, link, family).into_iter().next()?;
+    let lease = match way.learnt {
+        Learnt::Hint { .. } => {
+            // A router advertisement's end is its own word, not its file's.
+            let hint = hint?;
+            Some(Lease { address: hint.address?, expires: hint.expires })
+        }
+        _ => None,
+    };
     let hop = way.hops.into_iter().next()?;
-    let mut addresses = snapshot.addresses().filter(|a| {
-        a.link == link.index && a.family() == family && crate::prefix::is_global(a.local)
-    });
-    let first = addresses.next()?;
-    let holder = hop
-        .gateway
-        .and_then(|g| std::iter::once(first).chain(addresses).find(|a| a.network().contains(g)))
-        .unwrap_or(first);
+    let holder = hop.gateway.and_then(|g| addresses.iter().find(|a| a.network().contains(g)));
+    let holder = holder.unwrap_or(first);
     Some(Remembered {
         link: link.identity(),
         family,
@@ -182,7 +222,13 @@ fn learn(
         network: Prefix::new(holder.local, holder.prefix_len),
         carrier_changes: link.carrier_changes,
         parked: false,
+        lease,
     })
+}
+
+fn addresses(snapshot: &Snapshot, link: &Link, family: Family) -> Vec<Address> {
+    let counts = |a: &&Address| a.family() == family && crate::prefix::is_global(a.local);
+    snapshot.addresses_of(link.index).filter(counts).cloned().collect()
 }
 
 fn is_ipv6(address: &Address) -> bool {
@@ -191,8 +237,10 @@ fn is_ipv6(address: &Address) -> bool {
 
 /// What became of a remembered gateway.
 enum State {
-    /// Somebody keeps a route by it in the kernel, or others by the same link.
+    /// Somebody keeps a route by it in the kernel or a lease on file, or others by the same link.
     Live,
+    /// The lease that told it is not on file, and its address is still there.
+    OffFile,
     /// Its link is down, was down, or is not there.
     Away,
     /// It went away while its link, of this index, has been up all the time.
@@ -203,11 +251,18 @@ fn state(snapshot: &Snapshot, live: &LiveRoutes<'_>, gateway: &Remembered) -> St
     let same = |l: &&Link| l.identity() == gateway.link && l.master.is_none();
     let Some(link) = snapshot.links().find(same) else { return State::Away };
     let by_it = |g: IpAddr| Some(g) == gateway.gateway;
-    if !live.ways(link.index, gateway.family).is_empty()
+    let addresses = addresses(snapshot, link, gateway.family);
+    let hint = snapshot.hints.of(link, gateway.family, &addresses);
+    if !ways::told(live, hint, link, gateway.family).is_empty()
         // One of several gateways of static routes is no way by itself, and not gone either.
         || live.static_gateways(link.index, gateway.family).any(by_it)
     {
         return State::Live;
+    }
+    if let (Some(lease), None) = (&gateway.lease, hint)
+        && addresses.iter().any(|a| a.local == lease.address)
+    {
+        return State::OffFile;
     }
     let stayed_up =
         link.is_up() && !gateway.parked && link.carrier_changes == gateway.carrier_changes;
@@ -218,8 +273,10 @@ fn state(snapshot: &Snapshot, live: &LiveRoutes<'_>, gateway: &Remembered) -> St
 mod tests {
     use super::*;
     use crate::model::Route;
+    use crate::model::hint::{Hint, HintedLink, Source};
     use crate::model::link::{IFF_LOWER_UP, IFF_UP};
     use crate::model::names::TABLE_MAIN;
+    use crate::model::snapshot::Event;
 
     fn address(words: &str) -> Address {
         let local = words.parse().unwrap();
@@ -300,6 +357,59 @@ mod tests {
         memory.update(&host(0, 3, false), &Config::default());
         memory.update(&host(UP, 4, true), &Config::default());
         memory.update(&host(UP, 4, false), &Config::default());
+        assert!(!recalls(&memory, "10.0.1.5"));
+    }
+
+    /// eth1 without a default, and a lease on file that names `gateways`, or none on file.
+    fn leased(gateways: Option<&[&str]>) -> Snapshot {
+        let mut snapshot = host(UP, 2, false);
+        snapshot.hints.found.extend(gateways.map(|gateways| Hint {
+            link: HintedLink::Name("eth1".into()),
+            family: Family::V4,
+            source: Source::Networkd,
+            file: "/run/systemd/netif/leases/3".into(),
+            address: Some("10.0.1.5".parse().unwrap()),
+            gateways: gateways.iter().map(|g| g.parse().unwrap()).collect(),
+            former: Vec::new(),
+            routes: Vec::new(),
+            since: 1000,
+            expires: Some(2000),
+        }));
+        snapshot
+    }
+
+    #[test]
+    fn a_lease_that_is_not_on_file_is_kept_while_its_address_stays() {
+        let mut memory = Memory::default();
+        let config = Config::default();
+        memory.update(&leased(Some(&["10.0.1.1"])), &config);
+        assert_eq!(memory.update(&leased(None), &config), []);
+        assert!(recalls(&memory, "10.0.1.5"));
+        assert!(!memory.gateways[0].parked);
+        let mut without = leased(None);
+        without.apply(Event::DelAddress(address("10.0.1.5")));
+        without.insert_address(address("10.0.1.6"));
+        assert_eq!(memory.update(&without, &config).len(), 1);
+        assert!(!recalls(&memory, "10.0.1.6"));
+    }
+
+    #[test]
+    fn a_lease_that_names_no_gateway_withdraws_it() {
+        let mut memory = Memory::default();
+        let config = Config::default();
+        memory.update(&leased(Some(&["10.0.1.1"])), &config);
+        assert_eq!(memory.update(&leased(Some(&[])), &config).len(), 1);
+        assert!(!recalls(&memory, "10.0.1.5"));
+    }
+
+    #[test]
+    fn what_a_lease_told_ends_with_it() {
+        let mut memory = Memory::default();
+        memory.update(&leased(Some(&["10.0.1.1"])), &Config::default());
+        assert_eq!(memory.first_end(), Some(2000));
+        memory.end_leases(1999);
+        assert!(recalls(&memory, "10.0.1.5"));
+        memory.end_leases(2000);
         assert!(!recalls(&memory, "10.0.1.5"));
     }
 

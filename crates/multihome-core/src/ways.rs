@@ -92,6 +92,7 @@ impl<'a> LiveRoutes<'a> {
                 }
             }
         }
+        live.connected.sort_unstable();
         // One entry for each link and gateway.
         live.statics.sort_unstable();
         live.statics.dedup();
@@ -107,16 +108,6 @@ impl<'a> LiveRoutes<'a> {
     ) -> impl Iterator<Item = IpAddr> {
         let of_link = self.statics.iter().filter(move |(of, _)| *of == link);
         of_link.map(|(_, gateway)| *gateway).filter(move |g| Family::of(*g) == family)
-    }
-
-    /// The ways out by `link` that others keep in the kernel, the best first.
-    pub(crate) fn ways(&self, link: u32, family: Family) -> Vec<Way> {
-        let ways = self.defaults(link, family);
-        if ways.is_empty() {
-            self.by_static_routes(link, family).into_iter().collect()
-        } else {
-            ways
-        }
     }
 
     /// The defaults by `link` that others keep, the best first.
@@ -171,8 +162,11 @@ impl<'a> LiveRoutes<'a> {
 
     /// The tables in which a network is on a link.
     pub(crate) fn tables_of(&self, link: u32, network: Prefix) -> impl Iterator<Item = u32> {
-        let held = self.connected.iter();
-        held.filter(move |(of, dst, _)| (*of, *dst) == (link, network)).map(|(.., table)| *table)
+        // A host with ten thousand addresses has as many of these.
+        let first = self.connected.partition_point(|(of, dst, _)| (*of, *dst) < (link, network));
+        let held = self.connected[first..].iter();
+        held.take_while(move |(of, dst, _)| (*of, *dst) == (link, network))
+            .map(|(.., table)| *table)
     }
 }
 
@@ -189,7 +183,27 @@ pub(crate) fn find(
     if let Some((gateway, origin)) = config.gateway(&link.name, family) {
         return vec![Way::via(gateway, link.index, Learnt::Configured(origin.clone()))];
     }
-    let defaults = live.defaults(link.index, family);
+    let known = told(live, hint, link, family);
+    if !known.is_empty() {
+        return known;
+    }
+    memory.recall(link, family, addresses).into_iter().collect()
+}
+
+/// The ways out that the kernel and the files tell now, the best first.
+pub(crate) fn told(
+    live: &LiveRoutes<'_>,
+    hint: Option<&Hint>,
+    link: &Link,
+    family: Family,
+) -> Vec<Way> {
+    let mut defaults = live.defaults(link.index, family);
+    if let Some(hint) = hint
+        && !hint.gateways.is_empty()
+    {
+        // What an earlier lease has left behind.
+        defaults.retain(|way| way.gateway().is_none_or(|g| !hint.is_former(g)));
+    }
     if !defaults.is_empty() {
         return defaults;
     }
@@ -204,8 +218,7 @@ pub(crate) fn find(
         live.static_gateways(link.index, family).next().is_none().then_some(())?;
         hint.and_then(|h| Some(by_hint(h, h.only_gateway()?, link.index)))
     };
-    let recall = || memory.recall(link, family, addresses);
-    by_static_routes.or_else(by_networks).or_else(recall).into_iter().collect()
+    by_static_routes.or_else(by_networks).into_iter().collect()
 }
 
 fn by_hint(hint: &Hint, gateway: IpAddr, link: u32) -> Way {

@@ -247,9 +247,18 @@ impl Fabric {
     /// # Errors
     /// When there is no such port, or the kernel refuses.
     pub fn advertise(&self, name: &str, lifetime: u16) -> Result<(), Error> {
+        self.advert(name, lifetime)?.send(&self.netns, name)
+    }
+
+    /// What [`Fabric::advertise`] sends, for those who send it themselves.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn advert(&self, name: &str, lifetime: u16) -> Result<Advert, Error> {
         let port = self.port(name)?;
         let onlink = port.subnets.iter().filter(|p| p.family() == Family::V6).copied().collect();
-        Advert { router: port.gateway6, mac: port.mac, lifetime, onlink }.send(&self.netns, name)
+        let (router, mac) = (port.gateway6, port.mac);
+        Ok(Advert { router, mac, lifetime, managed: false, onlink })
     }
 
     /// How many packets anti-spoofing has dropped.

@@ -3,7 +3,7 @@
 //!
 //! The host is configured as a DHCP client and the kernel's handling of router advertisements
 //! leave it: addresses, connected routes, defaults and static routes in main, and nothing of
-//! multihome's.
+//! multihome's. In a bare laboratory ([`Lab::build_bare`]) that is left to whom the test is about.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct Lab {
     // First, so that its thread ends while the host's namespace is there.
     pub(crate) answerer: Answerer,
     topology: Topology,
+    /// Whether somebody else configures the host.
+    pub(crate) bare: bool,
     pub(crate) cards: Vec<Card>,
     pub(crate) clients: Vec<Client>,
     pub(crate) host: Arc<Netns>,
@@ -65,6 +67,10 @@ const LISTENS: &[(&str, &str)] = &[
     ("ipv6/conf/default/autoconf", "0"),
 ];
 
+/// The host of a bare laboratory asks for routers when a card comes up, as the kernel does unless
+/// it is told otherwise.
+const ASKS: &[(&str, &str)] = &[("ipv6/conf/default/router_solicitations", "-1")];
+
 // ===== impl Lab: building and looking =====
 
 impl Lab {
@@ -73,24 +79,45 @@ impl Lab {
     /// # Errors
     /// The step that the kernel refused, with its object and namespace.
     pub fn build(topology: Topology) -> Result<Lab, Error> {
-        let Layout { cards, clients, container } = topology.layout();
+        Lab::new(topology, false)
+    }
+
+    /// Builds a topology whose host nobody has configured: the cards are there, down and without
+    /// addresses, and nothing is advertised to them. The network expects the layout's addresses,
+    /// and they are answered on as soon as they are there.
+    ///
+    /// The verbs that change the network ([`Lab::plug_card`], [`Lab::add_address`],
+    /// [`Lab::change_gateway`] and their like) leave such a host alone.
+    ///
+    /// # Errors
+    /// As [`Lab::build`].
+    pub fn build_bare(topology: Topology) -> Result<Lab, Error> {
+        Lab::new(topology, true)
+    }
+
+    fn new(topology: Topology, bare: bool) -> Result<Lab, Error> {
+        let Layout { cards, clients: machines, container } = topology.layout();
         // Namespaces take the kernel longest, so they are made at the same time.
         let (fabric, host, netns) = thread::scope(|scope| {
             let fabric = scope.spawn(Fabric::new);
             let host = scope.spawn(|| {
                 let netns = Netns::new("host", LISTENS)?;
+                if bare {
+                    netns.sysctls(ASKS)?;
+                }
                 if container.is_some() {
                     netns.sysctl("ipv4/ip_forward", "1")?;
                 }
                 Ok::<_, Error>(netns)
             });
             let of = |c: &topology::Client| Netns::new(&c.name, LISTENS).map(Arc::new);
-            let threads: Vec<_> = clients.iter().map(|c| scope.spawn(move || of(c))).collect();
+            let threads: Vec<_> = machines.iter().map(|c| scope.spawn(move || of(c))).collect();
             let netns: Result<Vec<_>, Error> = threads.into_iter().map(join).collect();
             Ok::<_, Error>((join(fabric)?, Arc::new(join(host)?), netns?))
         })?;
         let answerer = Answerer::start(&host, [])?;
-        let mut lab = Lab { answerer, topology, cards, clients: Vec::new(), host, fabric };
+        let clients = Vec::new();
+        let mut lab = Lab { answerer, topology, bare, cards, clients, host, fabric };
         // All cards first, in their order: that gives them the indexes 2 and 3.
         for card in lab.cards.clone() {
             lab.attach(&card)?;
@@ -98,16 +125,14 @@ impl Lab {
         for card in &lab.cards {
             lab.configure(card)?;
         }
-        for (client, netns) in clients.into_iter().zip(netns) {
+        for (client, netns) in machines.into_iter().zip(netns) {
             lab.add_client(client, netns)?;
         }
         lab.meet_routers()?;
         if let Some(container) = container {
             lab.add_container(container)?;
         }
-        for card in &lab.cards {
-            card.addresses.iter().try_for_each(|a| lab.answerer.listen(a.address))?;
-        }
+        lab.listen(lab.addresses())?;
         Ok(lab)
     }
 
@@ -218,8 +243,24 @@ impl Lab {
         self.fabric.plug(port, end)
     }
 
+    /// Answers on addresses of the host, which in a bare laboratory may not be there yet.
+    pub(crate) fn listen(&self, addresses: Vec<IpAddr>) -> Result<(), Error> {
+        let ahead = |value| {
+            let families = ["ipv4/ip_nonlocal_bind", "ipv6/ip_nonlocal_bind"];
+            families.iter().try_for_each(|f| self.host.sysctl(f, value))
+        };
+        if self.bare {
+            ahead("1")?;
+        }
+        addresses.into_iter().try_for_each(|a| self.answerer.listen(a))?;
+        if self.bare { ahead("0") } else { Ok(()) }
+    }
+
     /// What the lease of a card says, but for what is there already.
     pub(crate) fn configure(&self, card: &Card) -> Result<(), Error> {
+        if self.bare {
+            return Ok(());
+        }
         let missing = |result: Result<(), Error>| match result {
             Err(e) if e.is_exists() => Ok(()),
             other => other,
@@ -316,7 +357,7 @@ impl Lab {
     /// Lets every router be heard: a link that has just come up takes a moment (`linkwatch`)
     /// before the kernel lets packets through, so it is told again until it has heard.
     pub(crate) fn meet_routers(&self) -> Result<(), Error> {
-        let cards = self.cards.iter().filter(|c| self.fabric.has_port(&c.name));
+        let cards = self.cards.iter().filter(|c| !self.bare && self.fabric.has_port(&c.name));
         let cards = cards.map(|c| (&self.host, c.name.as_str(), c.name.as_str(), c.default6));
         let clients = self.clients.iter().filter(|c| self.fabric.has_port(&c.name));
         let clients = clients.map(|c| (&c.netns, CLIENT_LINK, c.name.as_str(), true));

@@ -2,7 +2,8 @@
 //! gateways change, cables are pulled.
 //!
 //! Each verb changes the network and then the host, as a cloud, a DHCP client and a router would;
-//! when it returns, packets flow (or not) as it says.
+//! when it returns, packets flow (or not) as it says. In a bare laboratory it changes the network
+//! alone: what becomes of the host is the test's question.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use std::time::Duration;
@@ -92,9 +93,11 @@ impl Lab {
     pub fn add_address(&mut self, name: &str, address: Ifaddr) -> Result<(), Error> {
         let card = self.card(name)?.name.clone();
         self.fabric.allow(&card, Prefix::host(address.address))?;
-        self.host.add_address(&card, &address)?;
-        self.host.settle(&card, address.address)?;
-        self.answerer.listen(address.address)?;
+        if !self.bare {
+            self.host.add_address(&card, &address)?;
+            self.host.settle(&card, address.address)?;
+        }
+        self.listen(vec![address.address])?;
         self.cards.iter_mut().filter(|c| c.name == card).for_each(|c| c.addresses.push(address));
         Ok(())
     }
@@ -111,7 +114,9 @@ impl Lab {
             let name = address.to_string();
             return Err(unknown("address", &name, known.iter().map(String::as_str)));
         };
-        self.host.del_address(name, &found)?;
+        if !self.bare {
+            self.host.del_address(name, &found)?;
+        }
         self.fabric.revoke(name, Prefix::host(address))?;
         for card in self.cards.iter_mut().filter(|c| c.name == name) {
             card.addresses.retain(|a| a.address != address);
@@ -138,7 +143,7 @@ impl Lab {
         if gateway6.is_some() {
             self.fabric.advertise(name, 0)?; // the old router's last word
         }
-        for route in self.gateway_routes(&old)? {
+        for route in if self.bare { Vec::new() } else { self.gateway_routes(&old)? } {
             // Its advertisement said enough of IPv6 defaults; static routes are the lease's.
             self.host.del_route(&route)?;
         }
@@ -163,6 +168,9 @@ impl Lab {
     pub fn withdraw_gateway(&self, name: &str) -> Result<(), Error> {
         let card = self.card(name)?;
         self.fabric.advertise(name, 0)?;
+        if self.bare {
+            return Ok(());
+        }
         self.gateway_routes(card)?.iter().try_for_each(|r| self.host.del_route(r))?;
         self.host.wait(&format!("the end of the IPv6 default by {name}"), || {
             Ok(!has_default6(&self.host, name, card.gateway6)?)

@@ -25,6 +25,8 @@ pub struct Advert {
     pub mac: Mac,
     /// Seconds for which it is a default router; 0: no longer, or never.
     pub lifetime: u16,
+    /// Whether addresses and the rest are to be had by DHCPv6 (the flags M and O).
+    pub managed: bool,
     /// Prefixes that are on the link; no addresses are made from them.
     pub onlink: Vec<Prefix>,
 }
@@ -42,7 +44,8 @@ impl Advert {
     pub fn bytes(&self) -> Vec<u8> {
         // Type 134, code 0, checksum, hop limit 64, flags, router lifetime, and two timers that
         // are left to the host.
-        let mut packet = vec![134, 0, 0, 0, 64, 0];
+        let flags = if self.managed { 0xc0 } else { 0 };
+        let mut packet = vec![134, 0, 0, 0, 64, flags];
         packet.extend_from_slice(&self.lifetime.to_be_bytes());
         packet.extend_from_slice(&[0; 8]);
         // Source link-layer address: the router counts as reachable from the start, and of two

@@ -52,6 +52,8 @@ pub enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Tell multihome what a network manager's hook was told; always exits 0
+    Hook(HookArgs),
     /// See it work: a cloud network in namespaces, real packets, nothing of this host touched
     Demo(DemoArgs),
 }
@@ -95,6 +97,32 @@ pub struct DownArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `hook`.
+#[derive(Debug, Clone, Args)]
+pub struct HookArgs {
+    /// Whose hook calls; its environment is read as that system sets it
+    #[arg(value_enum)]
+    pub hook: HookName,
+    /// The hook's own arguments (NetworkManager: interface and action)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<String>,
+}
+
+/// Systems that call hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HookName {
+    /// ISC's DHCP client: exit hooks of dhclient-script
+    Dhclient,
+    /// dhcpcd: dhcpcd-run-hooks
+    Dhcpcd,
+    /// ifupdown: if-up.d and if-post-down.d
+    Ifupdown,
+    /// NetworkManager: dispatcher.d
+    Networkmanager,
+    /// networkd-dispatcher: routable.d and the like
+    NetworkdDispatcher,
 }
 
 /// Options of `demo`.

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use multihome_core::diff::{diff, revert};
 use multihome_core::interest::is_a_daemons;
@@ -15,8 +15,10 @@ use multihome_core::model::Route;
 use multihome_core::model::snapshot::{Event, Stale};
 use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
+use multihome_sources::Places;
 
 use crate::error::{self, Failure};
+use crate::lookout::{Due, Lookout};
 use crate::memory_file::MemoryFile;
 use crate::rt_tables;
 use crate::run_dir::RunDir;
@@ -35,22 +37,13 @@ pub struct Engine {
     passed_over: usize,
     said: BTreeSet<String>,
     names_failed: bool,
-    /// When the IPv6 routes were last dumped: what their lifetimes count from.
-    seen_at: Instant,
-    expires_at: Option<Instant>,
-    /// When to look once more after an expiry.
-    once_more_at: Option<Instant>,
-    /// When to give up waiting for the routers of a link that came up.
-    give_up_at: Option<Instant>,
+    lookout: Lookout,
+    places: Places,
 }
 
 /// How often a plan may show that more routes are of interest: those that one look brings may
 /// in turn hold others.
 const WIDENINGS: usize = 3;
-
-/// In this time a link that came up has its IPv6 addresses back: three solicitations at 4 s
-/// (RFC 4861), duplicate address detection, and patience for DHCPv6.
-const ROUTERS_ANSWER: Duration = Duration::from_secs(30);
 
 /// What a reconcile did.
 #[derive(Debug, Default)]
@@ -99,10 +92,8 @@ impl Engine {
             passed_over: 0,
             said: BTreeSet::new(),
             names_failed: false,
-            seen_at: Instant::now(),
-            expires_at: None,
-            once_more_at: None,
-            give_up_at: None,
+            lookout: Lookout::new(),
+            places: dir.places(),
         })
     }
 
@@ -132,9 +123,26 @@ impl Engine {
             .map_err(error::kernel("read the kernel's state"))?;
         self.passed_over = passed_over.get();
         self.snapshot.table_names = rt_tables::read();
+        self.read_hints();
         self.stale = Stale::default();
-        self.seen_at = Instant::now();
+        self.lookout.sees_routes();
         Ok(())
+    }
+
+    /// Reads what is on file of the ways out.
+    pub fn read_hints(&mut self) {
+        let now = SystemTime::now();
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.snapshot.hints = multihome_sources::read(&self.places, now);
+        self.memory.end_leases(seconds);
+        let ends = [self.snapshot.hints.first_end(), self.memory.first_end()];
+        let left = ends.into_iter().flatten().min().map(|end| end.saturating_sub(seconds));
+        self.lookout.expects_end(left.map(Duration::from_secs));
+    }
+
+    /// Where that is.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Follows one event of the kernel's.
@@ -142,7 +150,7 @@ impl Engine {
         match &event {
             Event::NewLink(link) if !link.is_up() => self.memory.park(link),
             Event::NewLink(link) if self.snapshot.link(link.index).is_some_and(|l| !l.is_up()) => {
-                self.give_up_at = Some(Instant::now() + ROUTERS_ANSWER);
+                self.lookout.expects_routers();
             }
             Event::DelLink(index) => {
                 if let Some(link) = self.snapshot.link(*index) {
@@ -174,26 +182,25 @@ impl Engine {
         self.snapshot.incomplete.push(what);
     }
 
-    /// When the first default route that it knows of expires, if one does.
-    pub fn expires_at(&self) -> Option<Instant> {
-        [self.expires_at, self.once_more_at, self.give_up_at].into_iter().flatten().min()
+    /// When to look again although nothing was announced, if there is something to wait for.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.lookout.next()
     }
 
-    /// Puts the routes that expire in doubt. A router advertisement that renews one makes no
-    /// event, and an expired route is deleted up to half a minute late (`fib6_run_gc`).
-    pub fn doubt_expired(&mut self) {
-        if self.give_up_at.take_if(|at| *at <= Instant::now()).is_some() {
-            self.memory.give_up(&self.snapshot);
-            return;
+    /// Puts in doubt what has come to its end by now; says whether anything did.
+    pub fn doubt_expired(&mut self) -> bool {
+        let mut any = false;
+        while let Some(due) = self.lookout.take() {
+            any = true;
+            match due {
+                Due::Routers => self.memory.give_up(&self.snapshot),
+                Due::Leases => self.read_hints(),
+                Due::Routes => {
+                    self.stale.families.insert(Family::V6);
+                }
+            }
         }
-        // In the very tick of its expiry a route looks as if it had no lifetime (rtnl_put_cacheinfo
-        // writes 0 for both), so there is one look more.
-        self.once_more_at = match self.once_more_at.take() {
-            Some(at) if at <= Instant::now() => None,
-            _ => Some(Instant::now() + Duration::from_millis(100)),
-        };
-        self.expires_at = None;
-        self.stale.families.insert(Family::V6);
+        any
     }
 
     /// Our own objects that are still there, as the steps that would take them away.
@@ -208,7 +215,7 @@ impl Engine {
         }
         let stale = std::mem::take(&mut self.stale);
         if stale.families.contains(&Family::V6) {
-            self.seen_at = Instant::now();
+            self.lookout.sees_routes();
         }
         let interest = &self.interest;
         let passed_over = Cell::new(self.passed_over);
@@ -273,7 +280,7 @@ impl Engine {
                 (plan, changes)
             }
         };
-        self.expires_at = self.first_expiry();
+        self.lookout.expects_expiry(&self.snapshot);
         Ok(Steps { goal, withdrawn, plan, changes })
     }
 
@@ -300,19 +307,6 @@ impl Engine {
     pub fn forget(&mut self) {
         self.memory = Memory::default();
         self.memory_file.remove();
-    }
-
-    /// Lifetimes count from when they were seen. A route that an event brought was seen later
-    /// than the others, so this may be early for it; then one look more is taken.
-    fn first_expiry(&self) -> Option<Instant> {
-        let seconds = self
-            .snapshot
-            .routes()
-            .filter(|r| r.dst.is_default() && !r.is_ours() && !r.is_expired())
-            .filter_map(|r| u64::try_from(r.expires?).ok())
-            .min()?;
-        let moment = Duration::from_millis(50); // the kernel counts in ticks
-        Some(self.seen_at + Duration::from_secs(seconds) + moment)
     }
 
     fn execute(&mut self, changes: &[Change]) -> Vec<(usize, multihome_kernel::Error)> {

@@ -79,6 +79,14 @@ pub enum Failure {
     /// The demo could not be built or did not go as it must.
     #[error("{0}")]
     Demo(String),
+    /// The system refused what no program works without.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// Standard output is gone.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
@@ -126,6 +134,11 @@ pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Failure {
 pub fn config_file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Failure {
     let path = path.into();
     move |source| Failure::ConfigFile { path, source }
+}
+
+/// An error of the system with what was tried.
+pub fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Failure {
+    move |source| Failure::System { what, source: source.into() }
 }
 
 /// A kernel error with what was tried.

@@ -12,6 +12,7 @@ mod demo;
 mod engine;
 mod error;
 mod logger;
+mod lookout;
 mod memory_file;
 mod output;
 mod rt_tables;

@@ -1,9 +1,12 @@
 //! Messages to stderr: one line each, no time of its own.
 //!
 //! Under systemd each line carries its priority (sd-daemon(3)), so that the journal
-//! keeps time and level; on a terminal the level is a word.
+//! keeps time and level; on a terminal the level is a word. Hooks of network managers, whose
+//! stderr is often nowhere, say it to the system log as well.
 
 use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -19,6 +22,26 @@ pub fn install(level: LevelFilter) {
     log::set_max_level(level);
 }
 
+/// `LOG_DAEMON`, the facility of system daemons.
+const LOG_DAEMON: u32 = 3 << 3;
+
+/// The system log (syslog(3)), once it was asked for and where there is one.
+static SYSLOG: OnceLock<UnixDatagram> = OnceLock::new();
+
+/// From now on everything goes to the system log as well.
+pub fn also_to_syslog() {
+    let connect = || {
+        let socket = UnixDatagram::unbound()?;
+        // A log that is stuck must not hold up the manager that waits for its hook.
+        socket.set_nonblocking(true)?;
+        socket.connect("/dev/log").map(|()| socket)
+    };
+    if let Ok(socket) = connect() {
+        // A second call finds the first one's.
+        let _ = SYSLOG.set(socket);
+    }
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
@@ -28,18 +51,23 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let (priority, word) = match record.level() {
-            Level::Error => ("<3>", "error: "),
-            Level::Warn => ("<4>", "warning: "),
-            Level::Info => ("<6>", ""),
-            Level::Debug => ("<7>", "debug: "),
-            Level::Trace => ("<7>", "trace: "),
+        let (severity, word) = match record.level() {
+            Level::Error => (3, "error: "),
+            Level::Warn => (4, "warning: "),
+            Level::Info => (6, ""),
+            Level::Debug => (7, "debug: "),
+            Level::Trace => (7, "trace: "),
         };
-        let prefix = if self.journal { priority } else { word };
+        let prefix = if self.journal { format!("<{severity}>") } else { word.to_owned() };
         // In one write, so that lines of two processes do not mix.
         let line = format!("{prefix}{}\n", record.args());
         // There is nowhere to say that stderr is gone.
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        if let Some(socket) = SYSLOG.get() {
+            let (priority, pid) = (LOG_DAEMON + severity, std::process::id());
+            let line = format!("<{priority}>multihome[{pid}]: {}", record.args());
+            let _ = socket.send(line.as_bytes());
+        }
     }
 
     fn flush(&self) {}

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use multihome_sources::Places;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -67,6 +68,11 @@ impl RunDir {
     /// A file in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Where managers and hooks keep what they know of gateways.
+    pub fn places(&self) -> Places {
+        Places::new(self.0.clone())
     }
 
     /// The lock on changes.
@@ -170,7 +176,7 @@ fn try_flock(file: &File) -> Result<bool, Failure> {
             Ok(()) => return Ok(true),
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(Errno::INTR) => {}
-            Err(e) => return Err(Failure::Output(e.into())),
+            Err(e) => return Err(error::system("take a lock")(e)),
         }
     }
 }

@@ -28,6 +28,9 @@ _multihome() {
             multihome,down)
                 cmd="multihome__subcmd__down"
                 ;;
+            multihome,hook)
+                cmd="multihome__subcmd__hook"
+                ;;
             multihome,plan)
                 cmd="multihome__subcmd__plan"
                 ;;
@@ -53,7 +56,7 @@ _multihome() {
 
     case "${cmd}" in
         multihome)
-            opts="-h -V --config --log-level --help --version status plan apply run down snapshot config demo"
+            opts="-h -V --config --log-level --help --version status plan apply run down snapshot config hook demo"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,6 +193,28 @@ _multihome() {
             ;;
         multihome__subcmd__down)
             opts="-h --force --json --config --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        multihome__subcmd__hook)
+            opts="-h --config --log-level --help dhclient dhcpcd ifupdown networkmanager networkd-dispatcher"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

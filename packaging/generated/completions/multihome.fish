@@ -39,6 +39,7 @@ complete -c multihome -n "__fish_multihome_needs_command" -f -a "run" -d 'Keep t
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "down" -d 'Take away all that multihome made, exactly'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "snapshot" -d 'Write what the kernel holds, for `--snapshot` and for bug reports'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "config" -d 'Check or show the configuration'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "hook" -d 'Tell multihome what a network manager\'s hook was told; always exits 0'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "demo" -d 'See it work: a cloud network in namespaces, real packets, nothing of this host touched'
 complete -c multihome -n "__fish_multihome_using_subcommand status" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand status" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
@@ -115,6 +116,13 @@ debug\t'Each look and each step'
 trace\t'Each event'"
 complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'Print JSON'
 complete -c multihome -n "__fish_multihome_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand hook" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand hook" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand hook" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c multihome -n "__fish_multihome_using_subcommand demo" -l topology -d 'The network to build' -r -f -a "two-subnets\t'A host with a card in each of two subnets'
 same-subnet\t'Two cards in one subnet'
 campus\t'A management and a data network, default by the first only'

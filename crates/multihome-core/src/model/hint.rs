@@ -46,6 +46,10 @@ pub struct Hint {
     /// The default gateways, the best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IpAddr>,
+    /// Gateways of earlier leases, which are no more: `dhclient-script` changes no route when a
+    /// renewal brings another gateway, so a default in the kernel may still go by one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<IpAddr>,
     /// Other networks (RFC 3442: DHCP option 121).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<HintedRoute>,
@@ -91,6 +95,8 @@ pub enum Source {
     Dhcpcd,
     /// ifupdown's `/etc/network/interfaces`.
     Ifupdown,
+    /// What the initramfs learnt to boot over the network.
+    Initramfs,
 }
 
 /// A file that was not believed.
@@ -112,6 +118,12 @@ impl Hints {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.found.is_empty() && self.refused.is_empty()
+    }
+
+    /// When the first of them ends, in seconds since 1970.
+    #[must_use]
+    pub fn first_end(&self) -> Option<u64> {
+        self.found.iter().filter_map(|h| h.expires).min()
     }
 
     /// What holds of a link that has `addresses`, all of one family: the newest that is not of
@@ -140,6 +152,12 @@ impl Hint {
         }
     }
 
+    /// Whether a gateway is one that an earlier lease had, and this one has not.
+    #[must_use]
+    pub fn is_former(&self, gateway: IpAddr) -> bool {
+        self.former.contains(&gateway) && !self.gateways.contains(&gateway)
+    }
+
     /// The one gateway that all its networks besides the default go through.
     #[must_use]
     pub fn only_gateway(&self) -> Option<IpAddr> {
@@ -158,6 +176,7 @@ impl fmt::Display for Source {
             Source::Dhclient => "dhclient",
             Source::Dhcpcd => "dhcpcd",
             Source::Ifupdown => "ifupdown",
+            Source::Initramfs => "the initramfs",
         })
     }
 }

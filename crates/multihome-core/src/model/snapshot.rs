@@ -8,7 +8,7 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +142,12 @@ impl Snapshot {
     /// All addresses, ordered by link.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
         self.addresses.values()
+    }
+
+    /// The addresses of one link.
+    pub fn addresses_of(&self, link: u32) -> impl Iterator<Item = &Address> {
+        let first = (link, IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, None);
+        self.addresses.range(first..).take_while(move |(k, _)| k.0 == link).map(|(_, a)| a)
     }
 
     /// All routes, ordered by table and prefix.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use multihome_core::Change;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::cli::{DownArgs, Json};
@@ -41,6 +42,14 @@ pub fn down(named: Option<&Path>, args: &DownArgs) -> Result<u8, Failure> {
     change(engine, &dir, Goal::Nothing, "down", args.json)
 }
 
+/// What a reconcile did, and what is still to be done after it.
+pub struct Reconciled {
+    /// What it did.
+    pub outcome: Outcome,
+    /// What could not be made, or was undone at once.
+    pub left: Vec<Change>,
+}
+
 fn change(
     mut engine: Engine,
     dir: &RunDir,
@@ -48,8 +57,19 @@ fn change(
     verb: &'static str,
     json: bool,
 ) -> Result<u8, Failure> {
+    let Reconciled { outcome, left } = reconcile(&mut engine, dir, goal, verb)?;
+    report(&engine, &outcome, &left, verb, json)
+}
+
+/// One reconcile under the lock, and what the kernel holds afterwards.
+pub fn reconcile(
+    engine: &mut Engine,
+    dir: &RunDir,
+    goal: Goal,
+    verb: &'static str,
+) -> Result<Reconciled, Failure> {
     let lock = dir.change_lock(verb)?;
-    let held = lock.take()?;
+    let _held = lock.take()?;
     engine.observe()?;
     let steps = engine.prepare(goal)?;
     let outcome = engine.take(steps);
@@ -66,14 +86,13 @@ fn change(
             log::error!("{}: {e}", outcome.changes[*at].command(&names));
         }
     }
-    drop(held);
-    report(&engine, &outcome, &left, verb, json)
+    Ok(Reconciled { outcome, left })
 }
 
 fn report(
     engine: &Engine,
     outcome: &Outcome,
-    left: &[multihome_core::Change],
+    left: &[Change],
     verb: &str,
     json: bool,
 ) -> Result<u8, Failure> {

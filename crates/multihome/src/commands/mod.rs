@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod hook;
 mod read;
 
 pub use change::require_net_admin;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Run => daemon::run(cli.config.clone()),
         Command::Config(ConfigCommand::Check { file }) => config::check(file.as_deref().or(named)),
         Command::Config(ConfigCommand::Show(args)) => config::show(named, args),
+        Command::Hook(args) => Ok(hook::hook(named, args)),
         Command::Demo(args) => demo::run(args),
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use multihome_core::diff::{diff, revert};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
@@ -115,6 +116,7 @@ fn live() -> Result<Snapshot, Failure> {
     let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
     let mut snapshot = kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
     snapshot.table_names = rt_tables::read();
+    snapshot.hints = multihome_sources::read(&RunDir::path().places(), SystemTime::now());
     Ok(snapshot)
 }
 

@@ -7,13 +7,14 @@
 //! as events too and find nothing left to do: that is how they are read back.
 //!
 //! Without events nothing runs, but for a slow look every ten minutes (the net under
-//! whatever the kernel or we have missed), the watchdog, and the moment at which a router
-//! advertisement expires.
+//! whatever the kernel or we have missed), the watchdog, and the moments of
+//! [`crate::lookout`]. Files that may know a gateway are watched, too.
 
 mod repairs;
 mod signals;
 mod supervisor;
 
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use crate::config_files;
 use crate::engine::{Engine, Goal, Outcome};
 use crate::error::{self, Failure};
 use crate::run_dir::{ChangeLock, RunDir};
-use crate::words::plural;
+use crate::words;
 
 use self::repairs::Repairs;
 use self::signals::{Signal, Signals};
@@ -62,6 +63,7 @@ pub fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
     let mut daemon = Daemon {
         lock: dir.change_lock("run")?,
         named,
+        files: watch_files(&engine),
         engine,
         watch,
         signals,
@@ -88,6 +90,9 @@ struct Daemon {
     named: Option<PathBuf>,
     engine: Engine,
     watch: Watch,
+    /// Says when a file that may know a gateway changes; none when the kernel gives none
+    /// (`fs.inotify.max_user_instances`): then they are read at the slow look.
+    files: Option<multihome_sources::Watch>,
     signals: Signals,
     supervisor: Supervisor,
     watchdog: Option<(Duration, Instant)>,
@@ -104,6 +109,14 @@ struct Daemon {
     foreign_events: usize,
     ready: bool,
     status: String,
+}
+
+/// What there is to be read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Woken {
+    events: bool,
+    signals: bool,
+    files: bool,
 }
 
 /// How much must be looked at before the next reconcile.
@@ -123,8 +136,8 @@ impl Daemon {
                 self.reconcile()?;
             }
             self.feed_watchdog(now);
-            let (events, signalled) = self.wait()?;
-            if signalled {
+            let woken = self.wait()?;
+            if woken.signals {
                 match self.signals.take() {
                     Some(Signal::Stop) => {
                         self.supervisor.tell(State::Stopping);
@@ -134,37 +147,61 @@ impl Daemon {
                     None => {}
                 }
             }
-            if events {
+            if woken.events {
                 self.gather()?;
+            }
+            if woken.files {
+                self.read_files();
             }
             let now = Instant::now();
             if now >= self.slow_look {
                 self.look = Look::All;
                 self.ask_for(now);
             }
-            if self.engine.expires_at().is_some_and(|at| at <= now) {
-                self.engine.doubt_expired();
+            if self.engine.doubt_expired() {
                 self.ask_for(now);
             }
         }
     }
 
-    /// Sleeps until there is something to do. Says whether events and signals are there.
-    fn wait(&self) -> Result<(bool, bool), Failure> {
+    /// Sleeps until there is something to do.
+    fn wait(&self) -> Result<Woken, Failure> {
         let now = Instant::now();
         let next = [
             self.due,
             Some(self.slow_look),
             self.watchdog.map(|(_, at)| at),
-            self.engine.expires_at(),
+            self.engine.next_look(),
         ];
         let timeout = next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-        let mut fds =
-            [PollFd::new(&self.watch, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::new(&self.watch, PollFlags::IN),
+            PollFd::new(&self.signals, PollFlags::IN),
+        ];
+        fds.extend(self.files.as_ref().map(|files| PollFd::new(files, PollFlags::IN)));
         match poll(&mut fds, timeout.map(timespec).as_ref()) {
-            Ok(_) => Ok((!fds[0].revents().is_empty(), !fds[1].revents().is_empty())),
-            Err(rustix::io::Errno::INTR) => Ok((false, true)),
-            Err(e) => Err(Failure::Output(e.into())),
+            Ok(_) => {
+                let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+                Ok(Woken { events: is_ready(0), signals: is_ready(1), files: is_ready(2) })
+            }
+            Err(rustix::io::Errno::INTR) => Ok(Woken { signals: true, ..Woken::default() }),
+            Err(e) => Err(error::system("wait for events")(e)),
+        }
+    }
+
+    /// Reads the files again if one of them changed.
+    fn read_files(&mut self) {
+        let Some(files) = &mut self.files else { return };
+        match files.drain() {
+            Ok(true) => {
+                self.engine.read_hints();
+                self.ask_for(Instant::now());
+            }
+            Ok(false) => {}
+            Err(e) => {
+                log::error!("{}", unwatched(&e));
+                self.files = None;
+            }
         }
     }
 
@@ -182,7 +219,7 @@ impl Daemon {
             match poll(&mut fds, Some(&timespec(QUIET))) {
                 Ok(0) => break,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(Failure::Output(e.into())),
+                Err(e) => return Err(error::system("wait for events")(e)),
             }
         }
         // Our own writes find nothing to do; where they do, `settle` has said when to come back.
@@ -319,13 +356,8 @@ impl Daemon {
         if unknown {
             self.due = Some(Instant::now());
         }
-        let status = format!(
-            "{}, {}, {}{}",
-            plural(outcome.plan.uplinks.len(), "uplink"),
-            plural(outcome.plan.rules.len(), "rule"),
-            plural(outcome.plan.routes.len(), "route"),
-            if outcome.plan.conflicts.is_empty() { "" } else { ", conflicts" }
-        );
+        let conflicts = if outcome.plan.conflicts.is_empty() { "" } else { ", conflicts" };
+        let status = format!("{}{conflicts}", words::plan::made(&outcome.plan));
         if self.status != status {
             self.supervisor.tell(State::Status(&status));
             log::info!("{status}");
@@ -373,6 +405,18 @@ impl Daemon {
             *at = now + *every;
         }
     }
+}
+
+/// Begins to watch the files of network managers.
+fn watch_files(engine: &Engine) -> Option<multihome_sources::Watch> {
+    multihome_sources::Watch::open(engine.places())
+        .inspect_err(|e| log::error!("{}", unwatched(e)))
+        .ok()
+}
+
+fn unwatched(e: &io::Error) -> String {
+    let every = SLOW_LOOK.as_secs();
+    format!("cannot watch the files of network managers: {e}; they are read every {every} s")
 }
 
 fn timespec(duration: Duration) -> Timespec {

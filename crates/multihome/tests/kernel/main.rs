@@ -9,15 +9,15 @@
 //! A new test is a function in one of the modules and its name in the list at the module's
 //! head.
 
-mod runner;
-mod state;
-mod world;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod addresses;
 mod commands;
 mod daemon;
 mod foreign;
 mod gateways;
+mod hints;
 mod links;
 mod robustness;
 mod seeds;
@@ -25,7 +25,9 @@ mod topologies;
 
 use std::process::ExitCode;
 
-use runner::Test;
+use common::{runner, state, world};
+use nix::mount::{MsFlags, mount};
+use runner::{Place, Suite, Test};
 
 const TESTS: &[&[Test]] = &[
     topologies::TESTS,
@@ -33,6 +35,7 @@ const TESTS: &[&[Test]] = &[
     addresses::TESTS,
     links::TESTS,
     gateways::TESTS,
+    hints::TESTS,
     foreign::TESTS,
     robustness::TESTS,
     daemon::TESTS,
@@ -40,5 +43,20 @@ const TESTS: &[&[Test]] = &[
 ];
 
 fn main() -> ExitCode {
-    runner::main(TESTS)
+    runner::main(Suite { modules: TESTS, places, enter })
+}
+
+fn places(test: &Test, as_root: bool) -> Vec<Place> {
+    let user = (as_root && test.also_as_user).then_some(Place::User);
+    [Place::Here].into_iter().chain(user).collect()
+}
+
+/// Leaves the machine behind: its network, its `/run`, and its `/etc`, where configuration and
+/// the names of tables are.
+fn enter(_: Place) {
+    multihome_lab::enter().expect("namespaces");
+    multihome_lab::assert_own_namespace().expect("a network namespace of its own");
+    let none: Option<&str> = None;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), "/etc", Some("tmpfs"), flags, none).expect("an /etc of its own");
 }

@@ -1,19 +1,19 @@
 //! A laboratory with the program under test in its host, and what `ip` says there.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use multihome_lab::{Answer, Answerer, Ask, Lab, Netns, Proto, Topology, ask, until_answered};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::common::program::Program;
 use crate::runner::program;
 
 /// Long for a veth pair; longer than TCP's first retransmission, for a machine with other work.
@@ -40,9 +40,7 @@ pub struct Said {
 
 /// `multihome run`, until it is dropped.
 pub struct Daemon {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
+    program: Program,
     notices: Arc<Mutex<Vec<String>>>,
 }
 
@@ -88,9 +86,15 @@ impl World {
     /// Every client is answered by every address, in a while.
     #[track_caller]
     pub fn assert_all_answer(&self) {
+        self.assert_all_answer_within(SOON);
+    }
+
+    /// As [`World::assert_all_answer`], with patience for programs that take longer than ours.
+    #[track_caller]
+    pub fn assert_all_answer_within(&self, within: Duration) {
         let start = Instant::now();
         let quick = Duration::from_millis(200);
-        while start.elapsed() < SOON {
+        while start.elapsed() < within {
             if self.lab.matrix(quick).unwrap().all_answered() {
                 return;
             }
@@ -289,18 +293,7 @@ impl Daemon {
         let socket = UnixDatagram::bind(&path).unwrap();
         let mut command = world.command(arguments);
         command.env("NOTIFY_SOCKET", &path).envs(variables.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = world.host().spawn(&mut command).unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let theirs = Arc::clone(&log);
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let reader = thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let mut log = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
+        let program = Program::start(world.host(), command);
         let notices = Arc::new(Mutex::new(Vec::new()));
         let theirs = Arc::clone(&notices);
         thread::spawn(move || {
@@ -311,18 +304,18 @@ impl Daemon {
                 notices.extend(text.lines().map(str::to_owned));
             }
         });
-        Daemon { child, log, reader: Some(reader), notices }
+        Daemon { program, notices }
     }
 
     /// What it has said so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.program.log()
     }
 
     /// Waits until it has said something.
     #[track_caller]
     pub fn says(&self, words: &str) {
-        eventually(&format!("the log says {words:?}"), SOON, || self.log().contains(words));
+        self.program.says(words, SOON);
     }
 
     /// Waits for a line by which it tells systemd something; each is seen once.
@@ -344,36 +337,24 @@ impl Daemon {
 
     /// Its process number.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
     /// Sends it a signal.
+    #[track_caller]
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
-        kill_process(pid, signal).unwrap();
+        self.program.signal(signal);
     }
 
     /// Whether it runs.
     pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.program.is_alive()
     }
 
     /// Sends it a signal, waits for its end, and returns its exit code and what it said.
-    pub fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
-        self.signal(signal);
-        let status = self.child.wait().unwrap();
-        let _ = self.reader.take().map(JoinHandle::join);
-        (status.code(), self.log())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("the daemon said:\n{}", tail(&self.log(), 60));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn stop(self, signal: Signal) -> (Option<i32>, String) {
+        let (status, log) = self.program.stop(signal);
+        (status.code(), log)
     }
 }
 
@@ -401,7 +382,7 @@ pub fn words(line: &str) -> std::str::SplitWhitespace<'_> {
 }
 
 /// The last lines of a text.
-fn tail(text: &str, lines: usize) -> String {
+pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

@@ -1,0 +1,258 @@
+//! A host that a manager configures: a bare laboratory, servers at its ports, and programs of
+//! the tree in it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, thread};
+
+use multihome_lab::{Lab, Netns, Topology};
+use nix::mount::{MsFlags, mount};
+
+use crate::common::program::Program;
+use crate::server::Server;
+use crate::tree;
+use crate::world::{Said, World, eventually};
+
+/// How long a manager may take for what it has to do, on a machine with other work.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The host, its network, and what runs in it. It is a [`World`] as well: `ip`, `multihome`,
+/// `run` and the assertions are there.
+pub struct Machine {
+    world: World,
+    servers: BTreeMap<String, Server>,
+    /// The first process of a system that was booted.
+    init: Option<u32>,
+}
+
+/// The units that may configure networks.
+const MANAGERS: &[&str] =
+    &["NetworkManager", "systemd-networkd", "networking", "networkd-dispatcher"];
+/// Units that have nothing to do here, or wait for what may not be.
+const NEVER: &[&str] = &["systemd-udevd", "console-getty", "getty.target"];
+
+/// Becomes a system's first process, in namespaces and a control group of its own. `/proc/sys` is
+/// read-only but for `net`, again, since its `/proc` is another one.
+const BOOT: &str = r#"
+set -e
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir /sys/fs/cgroup/box
+echo $$ > /sys/fs/cgroup/box/cgroup.procs
+exec unshare --pid --mount --cgroup --fork --kill-child --mount-proc sh -ec '
+    umount /sys/fs/cgroup
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mount --bind /proc/sys/net /mnt
+    mount --bind /proc/sys /proc/sys
+    mount -o remount,bind,ro /proc/sys
+    mount --bind /mnt /proc/sys/net
+    umount /mnt
+    exec env -i container=box PATH=$PATH /lib/systemd/systemd --log-target=console
+'
+"#;
+
+// ===== impl Machine: making =====
+
+impl Machine {
+    /// A host with bare cards, to which nobody says anything.
+    pub fn new(topology: Topology) -> Machine {
+        let lab = Lab::build_bare(topology).unwrap();
+        mount_sys(lab.host());
+        Machine { world: World { lab }, servers: BTreeMap::new(), init: None }
+    }
+
+    /// A host with bare cards, to each of which its port gives leases and advertises a router.
+    pub fn served(topology: Topology) -> Machine {
+        let mut machine = Machine::new(topology);
+        for card in machine.cards() {
+            machine.serve(&card);
+        }
+        machine
+    }
+
+    /// Starts the server at a card's port.
+    pub fn serve(&mut self, card: &str) -> &Server {
+        let server = Server::start(&self.world.lab, card);
+        self.servers.entry(card.to_owned()).insert_entry(server).into_mut()
+    }
+
+    /// The server at a card's port.
+    #[track_caller]
+    pub fn server(&self, card: &str) -> &Server {
+        self.servers.get(card).expect("a server at that port")
+    }
+
+    /// The names of the cards.
+    pub fn cards(&self) -> Vec<String> {
+        self.lab.cards().iter().map(|c| c.name.clone()).collect()
+    }
+}
+
+impl Deref for Machine {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl DerefMut for Machine {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
+// ===== impl Machine: programs =====
+
+impl Machine {
+    /// Runs lines of shell in the host, for at most half a minute; in the booted system, if
+    /// there is one. What goes on in the background must have its output elsewhere.
+    pub fn shell(&self, script: &str) -> Said {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=1", "30"]);
+        if let Some(init) = self.init {
+            let all = ["--mount", "--pid", "--cgroup", "--root", "--wd"];
+            command.args(["nsenter", &format!("--target={init}")]).args(all);
+        }
+        command.args(["bash", "-c", script]);
+        self.output(&mut command, "")
+    }
+
+    /// Runs lines of shell in the host, which must succeed, and returns what they printed.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        let said = self.shell(script);
+        assert!(said.code == Some(0), "{script}: {said:#?}\n{}", self.dump());
+        said.out
+    }
+
+    /// Starts a program in the host, by the words of a command line, until it is dropped.
+    #[track_caller]
+    pub fn start(&self, line: &str) -> Program {
+        self.start_with(line, &[])
+    }
+
+    /// As [`Machine::start`], with variables.
+    #[track_caller]
+    pub fn start_with(&self, line: &str, variables: &[(&str, &str)]) -> Program {
+        let mut words = line.split_whitespace();
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).envs(variables.iter().copied());
+        Program::start(self.host(), command)
+    }
+
+    /// Starts the system's message bus, and waits until it is there.
+    #[track_caller]
+    pub fn dbus(&self) -> Program {
+        fs::create_dir_all("/run/dbus").unwrap();
+        let dbus = self.start("dbus-daemon --system --nofork --nopidfile");
+        eventually("the message bus is there", PATIENCE, || {
+            Path::new("/run/dbus/system_bus_socket").exists()
+        });
+        dbus
+    }
+
+    /// Installs the hooks, as a package does.
+    #[track_caller]
+    pub fn install_hooks(&self) {
+        self.sh(&format!("{}/hooks/install", tree::PACKAGING));
+    }
+
+    /// Boots the tree's systemd in the host and waits until it is up: the units that are named are
+    /// enabled, other managers of networks are masked. From now on [`Machine::shell`] runs there.
+    /// The file system and `/run` are the same as before. It ends when what this returns is
+    /// dropped.
+    #[track_caller]
+    pub fn boot(&mut self, units: &[&str]) -> Program {
+        let unwanted = MANAGERS.iter().filter(|m| !units.contains(m)).chain(NEVER);
+        let unwanted: Vec<&str> = unwanted.copied().collect();
+        self.sh(&format!("systemctl mask {}", unwanted.join(" ")));
+        if !units.is_empty() {
+            self.sh(&format!("systemctl enable {}", units.join(" ")));
+        }
+        self.sh("systemctl mask systemd-networkd-wait-online NetworkManager-wait-online");
+        write("/boot.sh", BOOT);
+        let systemd = self.start("sh /boot.sh");
+        let children = format!("/proc/{0}/task/{0}/children", systemd.pid());
+        eventually("systemd is there", PATIENCE, || {
+            let child = fs::read_to_string(&children).ok().and_then(|c| c.trim().parse().ok());
+            self.init = child;
+            let Some(child) = child else { return false };
+            fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|c| c == "systemd\n")
+        });
+        self.until("systemctl is-system-running | grep -qE 'running|degraded'");
+        systemd
+    }
+
+    /// Waits until a line of shell succeeds, and returns what it printed.
+    #[track_caller]
+    pub fn until(&self, script: &str) -> String {
+        let mut last = self.shell(script);
+        let start = std::time::Instant::now();
+        while last.code != Some(0) {
+            let so_far = || format!("{script}: {last:#?}\n{}", self.dump());
+            assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {}", so_far());
+            thread::sleep(Duration::from_millis(20));
+            last = self.shell(script);
+        }
+        last.out
+    }
+}
+
+// ===== impl Machine: the network =====
+
+impl Machine {
+    /// Puts a card back that was pulled. It is as bare as a new one.
+    pub fn plug(&mut self, card: &str) {
+        self.world.lab.plug_card(card).unwrap();
+    }
+
+    /// Pulls a card.
+    pub fn pull(&mut self, card: &str) {
+        self.world.lab.pull_card(card).unwrap();
+    }
+
+    /// Gives the router other addresses at a card: the old ones are dead, and the next lease and
+    /// advertisement name the new ones.
+    pub fn change_gateway(
+        &mut self,
+        card: &str,
+        gateway4: Option<Ipv4Addr>,
+        gateway6: Option<Ipv6Addr>,
+    ) {
+        self.world.lab.change_gateway(card, gateway4, gateway6).unwrap();
+        self.ip(&format!("neighbour flush dev {card}"));
+        let port = self.world.lab.fabric().port(card).unwrap().clone();
+        if let Some(server) = self.servers.get(card) {
+            server.lease4(|l| l.routers = vec![port.gateway4]);
+            server.router(|r| (r.router, r.mac) = (port.gateway6, port.mac));
+        }
+    }
+}
+
+// ===== helpers =====
+
+/// Writes a file of the tree, and the directories that it is in.
+#[track_caller]
+pub fn write(path: &str, text: &str) {
+    fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// Writes a program of the tree.
+#[track_caller]
+pub fn write_script(path: &str, text: &str) {
+    write(path, text);
+    tree::set_mode(Path::new(path), 0o755);
+}
+
+/// `/sys` shows the interfaces of the namespace in which it was mounted. Read-only it also says,
+/// as in every container, that there is no udev to wait for.
+fn mount_sys(host: &Netns) {
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+    let none: Option<&str> = None;
+    host.run(|| mount(Some("sysfs"), "/sys", Some("sysfs"), flags, none)).unwrap().expect("sysfs");
+}

@@ -1,0 +1,43 @@
+//! multihome beside the programs that manage networks, as distributions ship them.
+//!
+//! Each test is a process whose root is a Debian tree, copied on write, with namespaces of its
+//! own for network, processes and mounts: the manager and multihome run in the host of a bare
+//! laboratory ([`multihome_lab::Lab::build_bare`]), whose cards it is the manager's to configure,
+//! and servers in the router's namespace give leases and advertise gateways. What came of it is
+//! judged by packets through a fabric that drops spoofed ones, and by `ip`.
+//!
+//! The trees are built once by `trees`, beside this file. Nothing is installed on the machine
+//! itself. Daemons want to be root, so these tests are for root only.
+//!
+//! A new test is a function in one of the modules and its name in the list at the module's
+//! head; it runs on every tree, or `on` the one that is named.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod dhcp4;
+mod dhcp6;
+mod machine;
+mod server;
+mod tree;
+
+mod ifupdown;
+mod networkd;
+mod systemd;
+
+use std::process::ExitCode;
+
+use common::{runner, state, world};
+use runner::{Suite, Test};
+
+const TESTS: &[&[Test]] = &[
+    //
+    ifupdown::TESTS,
+    networkd::TESTS,
+    networkd::fights::TESTS,
+    networkd::advertisements::TESTS,
+    systemd::TESTS,
+];
+
+fn main() -> ExitCode {
+    runner::main(Suite { modules: TESTS, places: tree::places, enter: tree::enter })
+}
