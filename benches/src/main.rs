@@ -15,6 +15,8 @@ mod world;
 
 use std::process::{Command, ExitCode};
 
+use multihome_sources::Places;
+
 use crate::measure::Outcome;
 
 const USAGE: &str = "usage: multihome-bench [packet|reaction|sync|idle|big|size|all]";
@@ -36,6 +38,9 @@ fn run() -> Outcome<()> {
     build()?;
     world::binary()?;
     multihome_lab::enter()?;
+    for leases in Places::new("/run/multihome".into()).directories() {
+        multihome_lab::hide(&leases)?;
+    }
     println!("{}\n", machine()?);
     let parts = match what.as_str() {
         "all" => vec!["size", "idle", "reaction", "sync", "big", "packet"],

@@ -8,11 +8,12 @@
 //! network namespace), while the machine's own network is out of reach.
 //!
 //! `/run` is a fresh tmpfs, so that what an engine remembers under `/run` stays in
-//! here too.
+//! here too; [`hide`] does the same for other directories.
 
 use std::fs;
 use std::io;
 use std::os::linux::fs::MetadataExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use nix::mount::{MsFlags, mount};
@@ -55,12 +56,20 @@ pub fn enter() -> Result<Privilege, Error> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(|e| step("make the mounts private")(e.into()))?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
-        .map_err(|e| step("mount a tmpfs on /run")(e.into()))?;
+    mount_empty(Path::new("/run"))?;
     let _ = OUTER.set((outer, privilege));
     assert_own_namespace()?;
     Ok(privilege)
+}
+
+/// Puts an empty directory in place of one of the machine's, as those in which it keeps its
+/// leases; one that is not there stays so. [`enter`] comes first.
+///
+/// # Errors
+/// When the program is not in namespaces of its own, or the kernel refuses.
+pub fn hide(directory: &Path) -> Result<(), Error> {
+    assert_own_namespace()?;
+    if directory.is_dir() { mount_empty(directory) } else { Ok(()) }
 }
 
 /// Makes sure that the calling thread is not in the network namespace that the program was
@@ -74,6 +83,12 @@ pub fn assert_own_namespace() -> Result<(), Error> {
 }
 
 // ===== helpers =====
+
+fn mount_empty(directory: &Path) -> Result<(), Error> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), directory, Some("tmpfs"), flags, Some("mode=755"))
+        .map_err(|e| step(&format!("mount a tmpfs on {}", directory.display()))(e.into()))
+}
 
 fn step(step: &str) -> impl FnOnce(io::Error) -> Error {
     let step = step.to_owned();

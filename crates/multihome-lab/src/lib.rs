@@ -26,7 +26,7 @@ pub mod topology;
 pub mod traffic;
 
 pub use answerer::Answerer;
-pub use enter::{Privilege, assert_own_namespace, enter};
+pub use enter::{Privilege, assert_own_namespace, enter, hide};
 pub use error::Error;
 pub use fabric::{Fabric, Port};
 pub use ifaddr::{Ifaddr, Mac};

@@ -1,5 +1,4 @@
-//! The lease files of ISC's dhclient: `/var/lib/dhcp`, `/var/lib/dhclient` and where
-//! NetworkManager keeps its own.
+//! The lease files of ISC's dhclient: `/var/lib/dhcp` and `/var/lib/dhclient`.
 //!
 //! The grammar of dhclient.leases(5), as `write_client_lease` (client/dhclient.c) writes it and
 //! `read_client_leases` (client/clparse.c) reads it back; files of 4.4.3 were read. dhclient
@@ -99,11 +98,10 @@ pub(crate) fn leases(file: File<'_>) -> Result<Parsed, String> {
             since: since.min(file.now),
             expires,
         };
-        if let Some(mut hint) = lease.hint(file.shown) {
-            let seen = gateways.get(interface).map_or(&[][..], Vec::as_slice);
-            hint.former = former::without(seen, &hint.gateways);
-            hints.push(hint);
-        }
+        let mut hint = lease.hint(file.shown);
+        let seen = gateways.get(interface).map_or(&[][..], Vec::as_slice);
+        hint.former = former::without(seen, &hint.gateways);
+        hints.push(hint);
     }
     Ok(Parsed { hints, is_cut })
 }

@@ -2,8 +2,8 @@
 //!
 //! The DHCP message that the server sent (RFC 2131), as it came (`dhcp_writefile`, dhcp.c);
 //! files of 9.4.1 and 10.1.0 were read. Each renewal writes it anew, so the lease
-//! began when the file was written: dhcpcd itself counts from there (`read_lease`, dhcp.c).
-//! It is written in place: for a moment the file is empty or ends too soon.
+//! began when the file was written: dhcpcd itself counts from there (`dhcp_start1`). It is
+//! written in place (`writefile`, common.c): for a moment it is empty.
 //!
 //! The options are few, and to take a crate for them would not make this shorter: what
 //! matters are the fields that options may go on in (option 52), options that come in pieces
@@ -88,7 +88,7 @@ pub(crate) fn lease(file: File<'_>) -> Result<Parsed, String> {
         // A BOOTP server's answer holds for ever.
         None => None,
     };
-    let hints = interfaces(file.name).filter_map(|name| {
+    let hints = interfaces(file.name).map(|name| {
         let lease = Lease {
             link: HintedLink::Name(name),
             source: Source::Dhcpcd,

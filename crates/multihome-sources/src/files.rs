@@ -48,13 +48,13 @@ pub(crate) struct Content {
 // ===== impl Directory =====
 
 impl Directory {
-    /// Opens a directory below `root`; none when it is not there.
+    /// Opens a directory below `root`; none when it is not there, or not ours to look into.
     pub(crate) fn open(root: &Path, path: &Path) -> Result<Option<Directory>, Refused> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut shown = PathBuf::from("/");
         let mut fd = match open(root, flags, Mode::empty()) {
             Ok(fd) => fd,
-            Err(e) => return absent(e, &shown),
+            Err(e) => return absent_directory(e, &shown),
         };
         let mut stat = fstat(&fd).map_err(|e| not_read(&shown, e))?;
         let mut distrust = distrust(&stat, &shown);
@@ -63,7 +63,7 @@ impl Directory {
             shown.push(name);
             let meta = match statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(meta) => meta,
-                Err(e) => return absent(e, &shown),
+                Err(e) => return absent_directory(e, &shown),
             };
             let is_link = FileType::from_raw_mode(meta.st_mode) == FileType::Symlink;
             if is_link && !is_ours_or_roots(meta.st_uid) {
@@ -73,7 +73,7 @@ impl Directory {
             // What is no directory is none of what we look for.
             fd = match openat(&fd, name, flags, Mode::empty()) {
                 Ok(fd) => fd,
-                Err(e) => return absent(e, &shown),
+                Err(e) => return absent_directory(e, &shown),
             };
             stat = fstat(&fd).map_err(|e| not_read(&shown, e))?;
             distrust = distrust.or_else(|| self::distrust(&stat, &shown));
@@ -220,6 +220,18 @@ fn absent<T>(e: Errno, shown: &Path) -> Result<Option<T>, Refused> {
     }
 }
 
+/// The same of a directory. What it holds for whom may look into it is not known, so it is
+/// nothing to complain about.
+fn absent_directory<T>(e: Errno, shown: &Path) -> Result<Option<T>, Refused> {
+    match e {
+        Errno::ACCESS | Errno::PERM => {
+            log::debug!("{}: {e}", shown.display());
+            Ok(None)
+        }
+        e => absent(e, shown),
+    }
+}
+
 fn not_read(shown: &Path, e: Errno) -> Refused {
     let remedy = match e {
         Errno::ACCESS | Errno::PERM => "run it as root",
@@ -240,4 +252,29 @@ pub(crate) fn refused(
 ) -> Refused {
     let file = Path::new(shown.as_ref()).display().to_string();
     Refused { file, reason: reason.into(), remedy: remedy.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_files_are_believed() {
+        let mut stat = rustix::fs::stat("Cargo.toml").expect("this crate's own");
+        stat.st_mode = FileType::RegularFile.as_raw_mode() | 0o644;
+        let mut of = |owner_of_file: u32, owner_of_directory: u32| {
+            stat.st_uid = owner_of_file;
+            believe_file(&stat, owner_of_directory, Path::new("/f"))
+        };
+        let us = geteuid().as_raw();
+        let (network, other) = (us + 998, us + 1000);
+        for (file, directory) in [(0, 0), (0, network), (us, 0), (network, network)] {
+            assert_eq!(of(file, directory), Ok(()), "{file} in {directory}'s");
+        }
+        for (file, directory) in [(other, 0), (other, network), (network, 0), (network, us)] {
+            let refused = of(file, directory).unwrap_err();
+            assert!(refused.reason.contains(&file.to_string()), "{refused:?}");
+            assert_eq!(refused.remedy, "chown root /f");
+        }
+    }
 }

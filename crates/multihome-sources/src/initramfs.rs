@@ -56,7 +56,7 @@ pub(crate) fn config(file: File<'_>) -> Result<Vec<Hint>, String> {
         since: file.modified,
         expires: if seconds == 0 { None } else { end(file.modified, seconds) },
     };
-    Ok(lease.hint(file.shown).into_iter().collect())
+    Ok(vec![lease.hint(file.shown)])
 }
 
 #[cfg(test)]
@@ -75,7 +75,9 @@ mod tests {
         assert_eq!(hint.link, HintedLink::Name("eth1".into()));
         assert_eq!((hint.since, hint.expires), (1000, Some(4600)));
         assert_eq!(hints(&text.replace("3600", "0")).unwrap()[0].expires, None);
-        assert_eq!(hints(&text.replace("10.0.1.1'", "0.0.0.0'")), Ok(Vec::new()));
+        let without = hints(&text.replace("10.0.1.1'", "0.0.0.0'")).unwrap();
+        assert!(without[0].gateways.is_empty());
+        assert_eq!(hints("DEVICE6=eth1\nIPV6ADDR=2001:db8::1\n"), Ok(Vec::new()));
         assert!(hints(&text.replace("eth1", "../x")).is_err());
     }
 

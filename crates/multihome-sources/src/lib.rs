@@ -90,7 +90,6 @@ impl Reader<'_> {
         let directory = match Directory::open(self.places.root(), &place.dir) {
             Ok(Some(directory)) => directory,
             Ok(None) => return,
-            Err(_) if place.is_elsewhere_too() => return,
             Err(e) => return self.hints.refused.push(e),
         };
         let (names, too_many) = directory.names(|name| place.format.wants(name));

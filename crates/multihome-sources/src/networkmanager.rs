@@ -43,7 +43,7 @@ pub(crate) fn device(file: File<'_>) -> Result<Vec<Hint>, String> {
         return Ok(Vec::new());
     }
     let lease = Dhcp4::read(|option| options.get(option).copied(), "dhcp4.", file.modified)?;
-    Ok(lease.hint(HintedLink::Index(link), file.shown).into_iter().collect())
+    Ok(vec![lease.hint(HintedLink::Index(link), file.shown)])
 }
 
 /// A DHCPv4 lease in the words of NetworkManager, which are the same for its dispatcher.
@@ -99,7 +99,7 @@ impl Dhcp4 {
     }
 
     /// The hint that it gives.
-    pub(crate) fn hint(&self, link: HintedLink, shown: &str) -> Option<Hint> {
+    pub(crate) fn hint(&self, link: HintedLink, shown: &str) -> Hint {
         let lease = Lease {
             link,
             source: Source::NetworkManager,

@@ -72,10 +72,11 @@ pub(crate) struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// The hint that it gives; none when it knows no way out.
-    pub(crate) fn hint(self, shown: &str) -> Option<Hint> {
+    /// The hint that it gives. One without gateways is one, too: that a lease names none is
+    /// something else than that there is no lease.
+    pub(crate) fn hint(self, shown: &str) -> Hint {
         let ways = Ways::of(Some(self.address), self.routers, self.classless);
-        (!ways.is_empty()).then(|| Hint {
+        Hint {
             link: self.link,
             family: Family::V4,
             source: self.source,
@@ -86,7 +87,7 @@ impl Lease<'_> {
             routes: ways.routes,
             since: self.since,
             expires: self.expires,
-        })
+        }
     }
 }
 

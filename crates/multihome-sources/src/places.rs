@@ -2,8 +2,9 @@
 //!
 //! What is not here, and why. netplan keeps nothing of its own: it writes configuration for
 //! networkd or NetworkManager, and their state is read. cloud-init's leases are of the moment
-//! before the manager starts and nobody renews them. `/var/lib/NetworkManager/internal-*.lease`
-//! holds the address alone. A gateway out of a router advertisement that the manager was told
+//! before the manager starts and nobody renews them. `/var/lib/NetworkManager` is for
+//! root alone, and its state has all of it: `internal-*.lease` holds the address and no more, and
+//! what its dhclient was told stands in `/run/NetworkManager/devices`. A gateway out of a router advertisement that the manager was told
 //! not to use stands in no file of networkd's or NetworkManager's.
 
 use std::path::{Path, PathBuf};
@@ -44,13 +45,12 @@ pub(crate) struct Place {
 }
 
 /// The directories that are the same everywhere.
-const DIRECTORIES: [(&str, Format); 10] = [
+const DIRECTORIES: [(&str, Format); 9] = [
     ("run/systemd/netif/leases", Format::Networkd),
     ("run/systemd/netif/links", Format::NetworkdLink),
     ("run/NetworkManager/devices", Format::NetworkManager),
-    ("var/lib/dhcp", Format::Dhclient),           // Debian
-    ("var/lib/dhclient", Format::Dhclient),       // RHEL
-    ("var/lib/NetworkManager", Format::Dhclient), // NetworkManager with dhcp=dhclient
+    ("var/lib/dhcp", Format::Dhclient),     // Debian
+    ("var/lib/dhclient", Format::Dhclient), // RHEL
     ("var/lib/dhcpcd", Format::Dhcpcd),
     ("var/lib/dhcpcd5", Format::Dhcpcd), // Debian up to 11
     ("run/dhcpcd", Format::Dhcpcd),
@@ -71,6 +71,14 @@ impl Places {
     #[must_use]
     pub fn under(root: &Path, run_dir: PathBuf) -> Places {
         Places { root: root.to_owned(), run_dir }
+    }
+
+    /// The directories outside of `/run` where leases are looked for. Whoever wants a host
+    /// without leases, a demo or a test, puts an empty one in place of each.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let all = DIRECTORIES.iter().map(|(dir, _)| Path::new(dir));
+        all.filter(|dir| !dir.starts_with("run")).map(|dir| self.root.join(dir)).collect()
     }
 
     /// All directories that are read.
@@ -100,12 +108,6 @@ impl Place {
     /// A directory beside it.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.dir.with_file_name(name)
-    }
-
-    /// Whether what it holds stands in another place, too: then it is no matter that an ordinary
-    /// user cannot look. NetworkManager's state says what its dhclient was told.
-    pub(crate) fn is_elsewhere_too(&self) -> bool {
-        self.dir == Path::new("var/lib/NetworkManager")
     }
 }
 
@@ -151,11 +153,11 @@ impl Format {
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Format::Networkd | Format::NetworkdLink => {
-                "`networkctl reconfigure` writes it anew; until then, name the `gateway` in the \
+                "`networkctl reconfigure INTERFACE` writes it anew; until then, name the `gateway` in the \
                  configuration"
             }
             Format::NetworkManager => {
-                "`nmcli device reapply` writes it anew; until then, name the `gateway` in the \
+                "`nmcli device reapply INTERFACE` writes it anew; until then, name the `gateway` in the \
                  configuration"
             }
             Format::Dhclient | Format::Dhcpcd => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::former;
 use crate::parse::{File, check_interface};
-use crate::routes::{is_gateway, is_gateway6};
+use crate::routes::{is_gateway, is_gateway6, on_a_line};
 
 /// What stands in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,8 @@ pub(crate) struct Record {
 
 /// What a file says.
 pub(crate) fn hints(file: File<'_>) -> Result<Vec<Hint>, String> {
-    let record: Record = serde_json::from_str(file.text()?).map_err(|e| e.to_string())?;
+    let record: Record =
+        serde_json::from_str(file.text()?).map_err(|e| on_a_line(&e.to_string(), 200))?;
     let mut hints: Vec<Hint> = Vec::new();
     for mut hint in record.hints {
         check(&hint)?;

@@ -41,11 +41,6 @@ impl Ways {
         ways
     }
 
-    /// Whether there is nothing to go by.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.gateways.is_empty() && self.routes.is_empty()
-    }
-
     fn add(&mut self, (network, len, gateway): Pair, address: Option<Ipv4Addr>) {
         if len == 0 {
             // Everything on the link is no gateway; the kernel's route says it, if anybody
@@ -163,7 +158,7 @@ fn from_pairs(
     let pairs = std::iter::from_fn(|| {
         let dst = words.next()?;
         let Some(gateway) = words.next() else {
-            return Some(Err(format!("the route to `{dst}` has no gateway")));
+            return Some(Err(format!("the route to `{}` has no gateway", beginning(dst))));
         };
         let pair = network(dst).and_then(|(dst, len)| Ok((dst, len, address(gateway)?)));
         Some(pair)
@@ -209,11 +204,17 @@ pub(crate) fn not(word: &str, what: &str) -> String {
     format!("`{}` is not {article} {what}", beginning(word))
 }
 
-/// What a message shows of a text: no more than fits into a line, and nothing that is not seen.
+/// The beginning of a text, as a message shows it.
 pub(crate) fn beginning(text: &str) -> String {
+    on_a_line(text, 40)
+}
+
+/// What a message shows of a text: no more than so many characters, and none that a terminal
+/// obeys.
+pub(crate) fn on_a_line(text: &str, max: usize) -> String {
     let mut shown: String =
-        text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(40).is_some() {
+        text.chars().take(max).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(max).is_some() {
         shown.push_str("...");
     }
     shown
@@ -282,7 +283,7 @@ mod tests {
             "0.0.0.0/8 10.0.1.1",
             "10.9.0.0/16 127.0.0.1", // no way there
         ] {
-            assert!(ways(text).is_empty(), "{text}");
+            assert_eq!(ways(text), Ways::default(), "{text}");
         }
         // A default in disguise is meant so, and clouds reach their services by a host route.
         assert_eq!(ways("0.0.0.0/1 10.0.1.1 169.254.169.254/32 0.0.0.0").routes.len(), 2);

@@ -63,10 +63,8 @@ fn lease(environment: Environment<'_>) -> Result<Note, Error> {
         expires,
     };
     let mut hint = lease.hint("");
-    if let Some(hint) = &mut hint {
-        hint.former = former::without(&gateways_before(environment), &hint.gateways);
-    }
-    Ok(Note::keep(key, hint))
+    hint.former = former::without(&gateways_before(environment), &hint.gateways);
+    Ok(Note::Keep(key, vec![hint]))
 }
 
 /// The gateways of the lease before. What is wrong with that one is over.

@@ -64,7 +64,7 @@ fn lease(environment: Environment<'_>, key: Key) -> Result<Note, Error> {
         since: environment.now,
         expires: seconds.and_then(|seconds| end(environment.now, seconds)),
     };
-    Ok(Note::keep(key, lease.hint("")))
+    Ok(Note::Keep(key, vec![lease.hint("")]))
 }
 
 /// The routers that advertise themselves: a hint each, as each ends in its own time.
@@ -102,5 +102,5 @@ fn routers(environment: Environment<'_>, key: Key) -> Result<Note, Error> {
             expires: Some(environment.now.saturating_add(left)),
         });
     }
-    Ok(Note::keep(key, hints))
+    Ok(if hints.is_empty() { Note::Drop(key) } else { Note::Keep(key, hints) })
 }

@@ -76,5 +76,5 @@ fn gateway(environment: Environment<'_>, key: Key, link: &str) -> Result<Option<
         since: environment.now,
         expires: None,
     };
-    Ok(Some(Note::keep(key, [hint])))
+    Ok(Some(Note::Keep(key, vec![hint])))
 }

@@ -130,15 +130,7 @@ impl Told {
     }
 }
 
-// ===== impl Note and Key =====
-
-impl Note {
-    /// Keeps these hints; without any there is none any more.
-    fn keep(key: Key, hints: impl IntoIterator<Item = Hint>) -> Note {
-        let hints: Vec<Hint> = hints.into_iter().collect();
-        if hints.is_empty() { Note::Drop(key) } else { Note::Keep(key, hints) }
-    }
-}
+// ===== impl Key =====
 
 impl Key {
     /// The name of the file. Who told it and the family come first: they are words of our own,

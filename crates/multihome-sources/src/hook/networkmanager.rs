@@ -59,12 +59,12 @@ fn lease(environment: Environment<'_>, arguments: &[String]) -> Result<Option<No
     if environment.get("DHCP4_IP_ADDRESS").is_none() {
         let is_told = |prefix| environment.variables.keys().any(|name| name.starts_with(prefix));
         let is_whole = is_told("IP4_") || is_told("IP6_");
-        return Ok(is_whole.then(|| Note::Drop(key)));
+        return Ok(is_whole.then_some(Note::Drop(key)));
     }
     let option = |name: &str| environment.get(&format!("DHCP4_{}", name.to_uppercase()));
     let lease =
         Dhcp4::read(option, "", environment.now).map_err(|e| environment.wrong("DHCP4_*", e))?;
     let link = HintedLink::Name(key.interface.clone());
     let hint = lease.hint(link, "");
-    Ok(Some(Note::keep(key, hint)))
+    Ok(Some(Note::Keep(key, vec![hint])))
 }

@@ -47,14 +47,14 @@ fn directory(places: &Places, make: bool) -> io::Result<Option<Directory>> {
     if make {
         fs::create_dir_all(places.root().join(parent))?;
     }
-    let Some(parent) = believed(places, parent)? else { return Ok(None) };
+    let Some(parent) = believed(places, parent)? else { return absent(make) };
     if make {
         match mkdirat(parent.fd(), "hints", DIRECTORY) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
         }
     }
-    let Some(directory) = believed(places, &path)? else { return Ok(None) };
+    let Some(directory) = believed(places, &path)? else { return absent(make) };
     if make {
         // Whatever the umask was.
         match fchmod(directory.fd(), DIRECTORY) {
@@ -64,6 +64,11 @@ fn directory(places: &Places, make: bool) -> io::Result<Option<Directory>> {
         }
     }
     Ok(Some(directory))
+}
+
+/// Where nothing is, nothing is to be struck out.
+fn absent(make: bool) -> io::Result<Option<Directory>> {
+    if make { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(None) }
 }
 
 fn believed(places: &Places, path: &Path) -> io::Result<Option<Directory>> {

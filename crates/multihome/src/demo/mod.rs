@@ -24,6 +24,7 @@ use crate::cli::DemoArgs;
 use crate::cli::Topology;
 use crate::error::{self, FAILED, Failure};
 use crate::output;
+use crate::run_dir::RunDir;
 
 use self::engine_process::EngineProcess;
 use self::report::Report;
@@ -35,6 +36,10 @@ const PATIENCE: Duration = Duration::from_millis(600);
 pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
     // First of all: namespaces are entered by the only thread.
     let privilege = multihome_lab::enter().map_err(lab)?;
+    // The machine's own leases say nothing about the demo's host.
+    for leases in RunDir::path().places().directories() {
+        multihome_lab::hide(&leases).map_err(lab)?;
+    }
     let topology = match args.topology {
         Topology::TwoSubnets => multihome_lab::Topology::TwoSubnets,
         Topology::SameSubnet => multihome_lab::Topology::SameSubnet,

@@ -26,6 +26,7 @@ mod topologies;
 use std::process::ExitCode;
 
 use common::{runner, state, world};
+use multihome_sources::Places;
 use nix::mount::{MsFlags, mount};
 use runner::{Place, Suite, Test};
 
@@ -51,11 +52,14 @@ fn places(test: &Test, as_root: bool) -> Vec<Place> {
     [Place::Here].into_iter().chain(user).collect()
 }
 
-/// Leaves the machine behind: its network, its `/run`, and its `/etc`, where configuration and
-/// the names of tables are.
+/// Leaves the machine behind: its network, its leases, its `/run`, and its `/etc`, where
+/// configuration and the names of tables are.
 fn enter(_: Place) {
     multihome_lab::enter().expect("namespaces");
     multihome_lab::assert_own_namespace().expect("a network namespace of its own");
+    for leases in Places::new("/run/multihome".into()).directories() {
+        multihome_lab::hide(&leases).expect("no leases of the machine's");
+    }
     let none: Option<&str> = None;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), "/etc", Some("tmpfs"), flags, none).expect("an /etc of its own");

@@ -11,11 +11,13 @@ use std::{fs, thread};
 
 use multihome_lab::{Lab, Netns, Topology};
 use nix::mount::{MsFlags, mount};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::program::Program;
-use crate::server::Server;
+use crate::server::{Conduct, Server};
+use crate::state::PROTOCOL;
 use crate::tree;
-use crate::world::{Said, World, eventually};
+use crate::world::{Daemon, Said, World, eventually};
 
 /// How long a manager may take for what it has to do, on a machine with other work.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,6 +30,34 @@ pub struct Machine {
     /// The first process of a system that was booted.
     init: Option<u32>,
 }
+
+/// Who keeps a host right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// `multihome run`.
+    Daemon,
+    /// The hooks alone.
+    Hooks,
+}
+
+/// Tells each story twice: with the daemon, and by hooks alone.
+macro_rules! stories {
+    ($($story:ident $(on $tree:ident)?),* $(,)?) => {
+        pub mod with_the_daemon {
+            crate::runner::tests![$($story $(on $tree)?),*];
+            $(fn $story() {
+                super::$story(crate::machine::By::Daemon);
+            })*
+        }
+        pub mod by_hooks {
+            crate::runner::tests![$($story $(on $tree)?),*];
+            $(fn $story() {
+                super::$story(crate::machine::By::Hooks);
+            })*
+        }
+    };
+}
+pub(crate) use stories;
 
 /// The units that may configure networks.
 const MANAGERS: &[&str] =
@@ -83,6 +113,11 @@ impl Machine {
     #[track_caller]
     pub fn server(&self, card: &str) -> &Server {
         self.servers.get(card).expect("a server at that port")
+    }
+
+    /// Decides how all servers meet requests for leases.
+    pub fn servers_are(&self, conduct: Conduct) {
+        self.servers.values().for_each(|s| s.conduct(conduct));
     }
 
     /// The names of the cards.
@@ -155,6 +190,18 @@ impl Machine {
         dbus
     }
 
+    /// Has the host kept right from now on: by the daemon, which this returns, or by hooks.
+    #[track_caller]
+    pub fn kept_right(&self, by: By) -> Option<Daemon> {
+        match by {
+            By::Daemon => Some(self.run()),
+            By::Hooks => {
+                self.install_hooks();
+                None
+            }
+        }
+    }
+
     /// Installs the hooks, as a package does.
     #[track_caller]
     pub fn install_hooks(&self) {
@@ -199,6 +246,79 @@ impl Machine {
             last = self.shell(script);
         }
         last.out
+    }
+}
+
+// ===== impl Machine: a reboot =====
+
+impl Machine {
+    /// What a reboot does: all programs are gone and `/run` is empty, the cards are down and bare,
+    /// and the kernel has no route or rule but its own. The disk is as it was.
+    pub fn reboot(&mut self) {
+        self.init = None;
+        kill_all();
+        for family in ["-4", "-6"] {
+            self.try_ip(&format!("{family} route flush table all proto {PROTOCOL}"));
+            self.ip(&format!("{family} rule flush"));
+            self.ip(&format!("{family} rule add pref 32766 lookup main"));
+        }
+        self.ip("-4 rule add pref 32767 lookup default");
+        for card in self.cards() {
+            self.ip(&format!("link set {card} down group 0"));
+            self.ip(&format!("address flush dev {card}"));
+            self.ip(&format!("neighbour flush dev {card}"));
+        }
+        self.sh("find /run /tmp -mindepth 1 -delete; mkdir /run/lock /run/network");
+    }
+}
+
+/// Kills every process of this test's namespace but its own.
+fn kill_all() {
+    let own = fs::read_link("/proc/self/exe").unwrap();
+    // The namespace is this test's: otherwise these were the machine's processes.
+    assert_eq!(fs::read_link("/proc/1/exe").unwrap(), own);
+    for entry in fs::read_dir("/proc").unwrap() {
+        let name = entry.unwrap().file_name();
+        let Some(pid) = name.to_str().and_then(|n| n.parse().ok()) else { continue };
+        if pid > 1 && u32::try_from(pid) != Ok(std::process::id()) {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL); // it may have ended
+        }
+    }
+}
+
+// ===== what happens to rules =====
+
+/// Listens to what becomes of the kernel's rules.
+pub struct Rules<'a> {
+    machine: &'a Machine,
+    monitor: Program,
+}
+
+impl Rules<'_> {
+    /// From now on.
+    #[track_caller]
+    pub fn listen(machine: &Machine) -> Rules<'_> {
+        let rules = Rules { machine, monitor: machine.start("ip monitor rule") };
+        eventually("ip listens", PATIENCE, || {
+            rules.mark(4);
+            rules.monitor.log().contains("192.0.2.4")
+        });
+        rules
+    }
+
+    /// What was deleted and added since, as `ip monitor` says it.
+    #[track_caller]
+    pub fn stop(self) -> Vec<String> {
+        self.mark(5);
+        self.monitor.says("192.0.2.5", PATIENCE);
+        let log = self.monitor.log();
+        log.lines().filter(|l| !l.contains("192.0.2.")).map(str::to_owned).collect()
+    }
+
+    /// A rule of nobody's comes and goes.
+    fn mark(&self, number: u8) {
+        let rule = format!("from 192.0.2.{number} lookup main pref 9");
+        self.machine.ips(&format!("rule add {rule}\nrule delete {rule}"));
     }
 }
 

@@ -20,6 +20,7 @@ mod machine;
 mod server;
 mod tree;
 
+mod dhclient;
 mod ifupdown;
 mod networkd;
 mod systemd;
@@ -31,7 +32,11 @@ use runner::{Suite, Test};
 
 const TESTS: &[&[Test]] = &[
     //
-    ifupdown::TESTS,
+    dhclient::TESTS,
+    dhclient::with_the_daemon::TESTS,
+    dhclient::by_hooks::TESTS,
+    ifupdown::with_the_daemon::TESTS,
+    ifupdown::by_hooks::TESTS,
     networkd::TESTS,
     networkd::fights::TESTS,
     networkd::advertisements::TESTS,

@@ -46,8 +46,14 @@ pub struct Askers {
 pub struct Answers {
     /// Which one.
     pub address: IpAddr,
-    /// When each question was sent, and whether it was answered.
-    questions: Vec<(Duration, bool)>,
+    questions: Vec<Question>,
+}
+
+/// When it was sent, and when it was answered.
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    sent: Duration,
+    answered: Option<Duration>,
 }
 
 /// The time between two questions.
@@ -66,8 +72,8 @@ impl Monitor {
         let program = machine.start_with(line, &[("TZ", "UTC")]);
         let monitor = Monitor { program };
         eventually("ip monitor sees what happens", PATIENCE, || {
-            machine.ips("rule add pref 1 from 192.0.2.1 lookup 1 protocol 200");
-            machine.ips("rule delete pref 1 from 192.0.2.1 lookup 1 protocol 200");
+            machine.try_ip("rule add pref 1 from 192.0.2.1 lookup 1 protocol 200");
+            machine.try_ip("rule delete pref 1 from 192.0.2.1 lookup 1 protocol 200");
             thread::sleep(Duration::from_millis(10));
             monitor.program.log().contains("Deleted 1:")
         });
@@ -79,14 +85,15 @@ impl Monitor {
         self.program.log().lines().filter_map(Event::parse).collect()
     }
 
-    /// Waits until nothing has happened to anything of ours, and to no address, for a while.
+    /// Waits until nothing has happened to anything of ours, and to no address, for a while, which
+    /// begins now.
     #[track_caller]
     pub fn calm(&self, quiet: Duration, within: Duration) {
         let start = Instant::now();
         loop {
             let events = self.events();
             let last = events.iter().rfind(|e| e.is_ours() || e.kind == "ADDR");
-            if last.is_none_or(|e| since(e.at, now()) > quiet) {
+            if start.elapsed() > quiet && last.is_none_or(|e| since(e.at, now()) > quiet) {
                 return;
             }
             let recent: String = events.iter().rev().take(40).map(|e| format!("{e:?}\n")).collect();
@@ -174,9 +181,8 @@ impl Answers {
         let socket = UdpSocket::bind((any, 0)).unwrap();
         socket.connect(SocketAddr::new(address, PORT)).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let mut sent: Vec<Instant> = Vec::new();
-        let mut questions: Vec<(Duration, bool)> = Vec::new();
-        let listen = |sent: &[Instant], questions: &mut Vec<(Duration, bool)>| {
+        let mut questions: Vec<Question> = Vec::new();
+        let listen = |questions: &mut [Question]| {
             let mut echo = [0; 16];
             // An error stands for an ICMP message and is cleared by reading it.
             for _ in 0..64 {
@@ -184,8 +190,10 @@ impl Answers {
                     Ok(8) => {
                         let number = u64::from_ne_bytes(echo[..8].try_into().unwrap());
                         let number = usize::try_from(number).unwrap_or(usize::MAX);
-                        if sent.get(number).is_some_and(|at| at.elapsed() < LATE) {
-                            questions[number].1 = true;
+                        if let Some(question) = questions.get_mut(number)
+                            && since(question.sent, now()) < LATE
+                        {
+                            question.answered = Some(now());
                         }
                     }
                     Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
@@ -194,38 +202,38 @@ impl Answers {
             }
         };
         while !stop.load(Ordering::Acquire) {
-            let number = u64::try_from(sent.len()).unwrap();
-            sent.push(Instant::now());
-            questions.push((now(), false));
+            let number = u64::try_from(questions.len()).unwrap();
+            questions.push(Question { sent: now(), answered: None });
             let _ = socket.send(&number.to_ne_bytes());
             thread::sleep(INTERVAL);
-            listen(&sent, &mut questions);
+            listen(&mut questions);
         }
         thread::sleep(LATE);
-        listen(&sent, &mut questions);
+        listen(&mut questions);
         Answers { address, questions }
     }
 
     /// How many questions had no answer.
     pub fn lost(&self) -> usize {
-        self.questions.iter().filter(|(_, answered)| !answered).count()
+        self.questions.iter().filter(|q| q.answered.is_none()).count()
     }
 
-    /// Since when every question is answered; none when some are not to the last.
+    /// When the first answer came after which there were no questions without one; none when the
+    /// last had none.
     pub fn answered_from(&self) -> Option<Duration> {
-        let last_lost = self.questions.iter().rposition(|(_, answered)| !answered);
+        let last_lost = self.questions.iter().rposition(|q| q.answered.is_none());
         let first = last_lost.map_or(0, |at| at + 1);
-        self.questions.get(first).map(|(at, _)| *at)
+        self.questions.get(first)?.answered
     }
 
     /// The longest time in which no question was answered.
     pub fn longest_silence(&self) -> Duration {
-        let lost = self.questions.split(|(_, answered)| *answered);
-        let time = |run: &[(Duration, bool)]| match run {
-            [(first, _), .., (last, _)] => since(*first, *last) + INTERVAL,
+        let time = |lost: &[Question]| match lost {
+            [first, .., last] => since(first.sent, last.sent) + INTERVAL,
             [_] => INTERVAL,
             [] => Duration::ZERO,
         };
+        let lost = self.questions.split(|q| q.answered.is_some());
         lost.map(time).max().unwrap_or_default()
     }
 }

@@ -1,0 +1,7 @@
+//! The files of a host, below a root of their own.
+
+mod cases;
+mod defence;
+mod hooks;
+mod root;
+mod watch;
