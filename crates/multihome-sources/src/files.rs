@@ -1,10 +1,11 @@
 //! Reads files that others wrote, with suspicion.
 //!
 //! Whoever can write such a file decides where answers go, so a file is believed only as far as
-//! its writer is trusted, by the rule of sshd's StrictModes: no directory on the way may be
-//! writable for others than its owner, and the file belongs to root, to us, or to the owner of
-//! its directory (networkd's are `systemd-network`'s) and nobody else may write it. By
-//! that rule each directory is where the owner of the one above it put it, up to root's own.
+//! its writer is trusted, by the rule of sshd's StrictModes. No directory on the way may be
+//! writable for others than its owner (but for one like `/tmp`, by way of what is root's or ours
+//! in it). The file belongs to root, to us, or to the owner of its directory (networkd's are
+//! `systemd-network`'s), and nobody else may write it. By that rule each directory is where the
+//! owner of the one above it put it, up to root's own.
 //!
 //! A file that is a symbolic link is never followed: no program here makes any. A directory
 //! that is one is followed when it is root's or ours, as `/var/run` or a `/var/lib` that was
@@ -57,14 +58,20 @@ impl Directory {
             Err(e) => return absent_directory(e, &shown),
         };
         let mut stat = fstat(&fd).map_err(|e| not_read(&shown, e))?;
-        let mut distrust = distrust(&stat, &shown);
+        let mut distrust = None;
         for component in path.components() {
             let Component::Normal(name) = component else { continue };
+            let above = shown.clone();
             shown.push(name);
             let meta = match statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(meta) => meta,
                 Err(e) => return absent_directory(e, &shown),
             };
+            // In one like /tmp nobody else can put another in its place.
+            let stays = stat.st_mode & 0o1000 != 0 && is_ours_or_roots(meta.st_uid);
+            if !stays {
+                distrust = distrust.or_else(|| self::distrust(&stat, &above));
+            }
             let is_link = FileType::from_raw_mode(meta.st_mode) == FileType::Symlink;
             if is_link && !is_ours_or_roots(meta.st_uid) {
                 let whose = format!("a symbolic link of user {}", meta.st_uid);
@@ -76,8 +83,8 @@ impl Directory {
                 Err(e) => return absent_directory(e, &shown),
             };
             stat = fstat(&fd).map_err(|e| not_read(&shown, e))?;
-            distrust = distrust.or_else(|| self::distrust(&stat, &shown));
         }
+        let distrust = distrust.or_else(|| self::distrust(&stat, &shown));
         Ok(Some(Directory { fd, owner: stat.st_uid, shown, distrust }))
     }
 

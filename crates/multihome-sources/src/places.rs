@@ -181,6 +181,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn directories_that_outlive_a_boot() {
+        let of = |root: &str| Places::under(Path::new(root), "/run/multihome".into()).directories();
+        assert!(of("/").contains(&PathBuf::from("/var/lib/dhcp")));
+        assert!(of("/x").iter().all(|dir| dir.starts_with("/x/var/lib")));
+    }
+
+    #[test]
     fn names_of_others_are_passed_over() {
         for name in ["dhclient.leases", "dhclient.ens5.leases", "dhclient-u-u-i-d-eth0.lease"] {
             assert!(Format::Dhclient.wants(name), "{name}");

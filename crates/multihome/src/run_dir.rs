@@ -6,9 +6,9 @@
 //! whoever can read the file, and nobody else must be able to stop the daemon. So that anybody
 //! can see who it is, it says so in `daemon`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -61,7 +61,9 @@ impl RunDir {
     /// The directory, made if it is not there.
     pub fn open() -> Result<RunDir, Failure> {
         let dir = RunDir::path();
-        fs::create_dir_all(&dir.0).map_err(error::file(&dir.0))?;
+        // Whatever the umask: what stands in a directory that others may write is not believed.
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o755).create(&dir.0).map_err(error::file(&dir.0))?;
         Ok(dir)
     }
 

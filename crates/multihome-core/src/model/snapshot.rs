@@ -391,13 +391,27 @@ impl Stale {
         *self == Stale::default()
     }
 
-    /// Turns addresses that went into links whose routes must be looked at again.
+    /// Turns what went into the links whose routes must be looked at again.
     ///
-    /// `fib_sync_down_addr` drops the routes with such a source from every table, and the last
+    /// A multipath route that loses a hop with its link is found by the links of the others: of
+    /// the one that went, the kernel knows no route any more.
+    ///
+    /// As to addresses, `fib_sync_down_addr` drops the routes with such a source from every table, and the last
     /// IPv4 address of a link takes all of the link's with it (`fib_disable_ip`), both in silence.
     /// Other addresses take nothing that is not announced; with a full table in main, each look
     /// saved is a walk over all of it.
     pub fn narrow(&mut self, snapshot: &Snapshot) {
+        self.narrow_addresses(snapshot);
+        if self.links.is_empty() {
+            return;
+        }
+        let shared = snapshot.routes().filter(|r| r.hops.len() > 1);
+        let touched = shared.filter(|r| r.hops.iter().any(|h| self.links.contains(&h.link)));
+        let others: Vec<u32> = touched.flat_map(|r| &r.hops).map(|h| h.link).collect();
+        self.links.extend(others);
+    }
+
+    fn narrow_addresses(&mut self, snapshot: &Snapshot) {
         if self.gone.is_empty() {
             return;
         }
@@ -497,7 +511,7 @@ fn is_same_route(a: &Route, b: &Route) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Action;
+    use crate::model::{Action, Hop};
 
     #[test]
     fn an_event_that_is_older_than_the_dump_doubles_no_rule() {
@@ -509,6 +523,18 @@ mod tests {
         assert!(snapshot.apply(Event::DelRule(rule.clone())).is_empty());
         assert!(snapshot.apply(Event::DelRule(rule)).rules);
         assert_eq!(snapshot.rules().count(), 0);
+    }
+
+    #[test]
+    fn a_hop_that_goes_puts_the_other_hops_in_doubt() {
+        let mut snapshot = Snapshot::default();
+        let hop = |link| Hop { link, ..Hop::default() };
+        let hops = vec![hop(2), hop(3)];
+        snapshot.insert_route(Route { hops, ..Route::new(254, Family::V6.all()) });
+        snapshot.insert_route(Route { hops: vec![hop(4)], ..Route::new(7, Family::V6.all()) });
+        let mut stale = Stale { links: BTreeSet::from([2, 4]), ..Stale::default() };
+        stale.narrow(&snapshot);
+        assert_eq!(stale.links, BTreeSet::from([2, 3, 4]));
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! was there before. The directory may belong to the daemon's user while the hook is root: so it is
 //! opened as [`crate::files`] opens what it reads, and no link of that user leads root elsewhere.
 
-use std::fs::{self, File};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process;
 
@@ -45,7 +46,9 @@ fn directory(places: &Places, make: bool) -> io::Result<Option<Directory>> {
     let path = places.records();
     let parent = path.parent().unwrap_or(Path::new(""));
     if make {
-        fs::create_dir_all(places.root().join(parent))?;
+        // Not for the group, even where the umask would let it: nothing in it would be believed.
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o755).create(places.root().join(parent))?;
     }
     let Some(parent) = believed(places, parent)? else { return absent(make) };
     if make {

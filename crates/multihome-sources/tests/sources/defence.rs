@@ -81,6 +81,9 @@ fn what_others_can_write_is_not_believed() {
         root.write(FILE, LEASE);
         root.chmod(directory, 0o775);
         assert_eq!(refused(&root).file, format!("/{directory}"));
+        // In one like /tmp what is ours is safe, but not everything that is in it.
+        root.chmod(directory, 0o1777);
+        assert_eq!(root.read(NOW).found.len(), usize::from(directory != "var/lib/dhcp"));
         // A directory without anything for us is not our business.
         fs::remove_file(root.path(FILE)).expect("removed");
         assert!(root.read(NOW).is_empty());

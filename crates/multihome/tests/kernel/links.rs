@@ -23,6 +23,7 @@ tests![
     a_lost_carrier_comes_back,
     a_card_comes_back_with_a_new_index + user,
     a_card_that_went_while_nobody_watched_leaves_nothing,
+    a_card_that_is_pulled_takes_only_its_own_hop,
     a_card_is_renamed_while_up,
     a_card_is_renamed_while_down,
     two_cards_swap_their_names,
@@ -222,6 +223,26 @@ fn assert_bound_rule_names(world: &World, name: &str, not: &str) {
             has(name) && !has(not) && !rules.iter().any(|r| r.contains("[detached]"))
         })
     });
+}
+
+/// The kernel merges what two routers advertise into one route (`fib6_add_rt2node`).
+fn a_card_that_is_pulled_takes_only_its_own_hop() {
+    let mut world = World::new(Topology::TwoSubnets);
+    let gateways: Vec<_> = world.lab.cards().iter().map(|c| c.gateway6).collect();
+    let (first, second) = (gateways[0], gateways[1]);
+    world.ips(&format!(
+        "-6 route flush default
+         -6 route add default proto static nexthop via {first} dev ens5 nexthop via {second} dev ens6"
+    ));
+    let daemon = world.run();
+    world.assert_answers(SECOND6);
+    world.lab.pull_card("ens5").unwrap();
+    eventually("the card's rules are gone", SOON, || {
+        !rules(&world, "-6").iter().any(|r| r.contains("lookup 10002"))
+    });
+    world.assert_in_sync(SOON);
+    world.assert_answers(SECOND6);
+    assert!(!daemon.log().contains("ens6 was withdrawn"), "{}", daemon.log());
 }
 
 fn a_card_is_renamed_while_up() {

@@ -20,9 +20,12 @@ mod machine;
 mod server;
 mod tree;
 
+mod booted;
 mod dhclient;
+mod dhcpcd;
 mod ifupdown;
 mod networkd;
+mod networkmanager;
 mod systemd;
 
 use std::process::ExitCode;
@@ -32,14 +35,20 @@ use runner::{Suite, Test};
 
 const TESTS: &[&[Test]] = &[
     //
+    booted::TESTS,
     dhclient::TESTS,
     dhclient::with_the_daemon::TESTS,
     dhclient::by_hooks::TESTS,
+    dhcpcd::with_the_daemon::TESTS,
+    dhcpcd::by_hooks::TESTS,
     ifupdown::with_the_daemon::TESTS,
     ifupdown::by_hooks::TESTS,
     networkd::TESTS,
     networkd::fights::TESTS,
     networkd::advertisements::TESTS,
+    networkmanager::TESTS,
+    networkmanager::events::TESTS,
+    networkmanager::gateways::TESTS,
     systemd::TESTS,
 ];
 

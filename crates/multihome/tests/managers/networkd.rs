@@ -6,7 +6,7 @@
 
 pub mod advertisements;
 pub mod fights;
-mod watch;
+pub mod watch;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -23,6 +23,7 @@ tests![
     a_start_with_the_drop_in,
     a_restart,
     a_restart_with_the_drop_in,
+    a_stop,
     a_managed_card_is_plugged_in,
     a_managed_card_is_plugged_in_with_the_drop_in,
     a_reload_without_changes,
@@ -278,6 +279,20 @@ fn a_restart() {
 
 fn a_restart_with_the_drop_in() {
     restart(true);
+}
+
+/// networkd gives up its leases, and takes the addresses away. Nothing leaves by another door.
+fn a_stop() {
+    let mut scene = Scene::new(false);
+    scene.watch("stop, and start", |scene| {
+        let strayed = scene.machine.strayed();
+        scene.networkd.stop();
+        scene.machine.until("! ip address | grep -qE '10.0.[01]|2001:db8'");
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(scene.machine.strayed(), strayed, "{}", scene.machine.dump());
+        assert_eq!(scene.machine.multihome("plan --detailed-exitcode").code, Some(0));
+        scene.networkd.start_again(&scene.machine);
+    });
 }
 
 // ===== hotplug =====
