@@ -138,7 +138,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
         }
     }
     keep_frozen(snapshot, &mut plan);
-    plan.groups = groups(snapshot, config, &plan);
+    plan.groups = groups(snapshot, config, &plan, &found.leading);
     plan.notes = notes(snapshot, config, &plan);
     let undecided = found.undecided.into_iter();
     plan.notes.extend(undecided.map(|(name, family)| Note::SeveralGateways { name, family }));
@@ -150,7 +150,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
 #[must_use]
 pub fn nothing(snapshot: &Snapshot, config: &Config) -> Plan {
     let mut plan = Plan::default();
-    plan.groups = groups(snapshot, config, &plan);
+    plan.groups = groups(snapshot, config, &plan, &BTreeSet::new());
     plan
 }
 
@@ -376,14 +376,22 @@ fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
 }
 
 /// The links whose group must change.
-fn groups(snapshot: &Snapshot, config: &Config, plan: &Plan) -> BTreeMap<u32, u32> {
+/// The links that belong into another group than they are in: all that lead somewhere belong into
+/// the uplinks'.
+fn groups(
+    snapshot: &Snapshot,
+    config: &Config,
+    plan: &Plan,
+    leading: &BTreeSet<u32>,
+) -> BTreeMap<u32, u32> {
     let group = config.group();
     // A group that no rule asks for is of no use to anybody.
     let asked_for = plan.rules.iter().any(|r| r.suppress_ifgroup == Some(group));
     let former = former_groups(snapshot, config);
     let mut groups = BTreeMap::new();
     for link in snapshot.links() {
-        let is_uplink = plan.uplinks.iter().any(|p| p.uplink.link == link.index);
+        let is_uplink = leading.contains(&link.index)
+            || plan.uplinks.iter().any(|p| p.uplink.link == link.index);
         let is_free = link.group == 0 || former.contains(&link.group);
         let wanted = match link.group {
             g if g == group && !config.owns_group() => g,

@@ -86,6 +86,10 @@ pub struct Found {
     /// Interfaces without a default whose static routes go through several gateways: which of
     /// them leads out would be a guess.
     pub undecided: Vec<(String, Family)>,
+    /// Links that lead somewhere and have no global address, as when a lease has expired and the
+    /// router still advertises: nothing comes home by them, and what comes in by others must not
+    /// leave by them either.
+    pub leading: BTreeSet<u32>,
 }
 
 /// Kinds of links that are tunnels (`IFLA_INFO_KIND`).
@@ -139,6 +143,10 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
         let is_parked =
             was_one(Family::V6) && (!link.is_up() || memory.is_parked(link, Family::V6));
         if global.is_empty() && !is_parked {
+            let leads = Family::BOTH.iter().any(|f| live.leads(link.index, *f));
+            if leads && barred(snapshot, config, link).is_none() {
+                found.leading.insert(link.index);
+            }
             continue;
         }
         if let Some(reason) = barred(snapshot, config, link) {

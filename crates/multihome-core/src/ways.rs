@@ -160,6 +160,11 @@ impl<'a> LiveRoutes<'a> {
         }
     }
 
+    /// Whether somebody keeps a default by this link.
+    pub(crate) fn leads(&self, link: u32, family: Family) -> bool {
+        self.defaults.iter().any(|(of, route)| *of == link && route.family() == family)
+    }
+
     /// The tables in which a network is on a link.
     pub(crate) fn tables_of(&self, link: u32, network: Prefix) -> impl Iterator<Item = u32> {
         // A host with ten thousand addresses has as many of these.

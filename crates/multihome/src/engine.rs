@@ -17,6 +17,7 @@ use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, p
 use multihome_kernel::Kernel;
 use multihome_sources::Places;
 
+use crate::departures::Departures;
 use crate::error::{self, Failure};
 use crate::lookout::{Due, Lookout};
 use crate::memory_file::MemoryFile;
@@ -38,6 +39,7 @@ pub struct Engine {
     said: BTreeSet<String>,
     names_failed: bool,
     lookout: Lookout,
+    departures: Departures,
     places: Places,
 }
 
@@ -93,6 +95,7 @@ impl Engine {
             said: BTreeSet::new(),
             names_failed: false,
             lookout: Lookout::new(),
+            departures: Departures::default(),
             places: dir.places(),
         })
     }
@@ -111,6 +114,7 @@ impl Engine {
     pub fn set_config(&mut self, config: Config) {
         self.config = config;
         self.said.clear();
+        self.departures.clear();
     }
 
     /// Looks at all that the kernel holds.
@@ -148,6 +152,7 @@ impl Engine {
     /// Follows one event of the kernel's.
     pub fn follow(&mut self, event: Event) {
         match &event {
+            Event::DelAddress(address) => self.departures.note(address),
             Event::NewLink(link) if !link.is_up() => self.memory.park(link),
             Event::NewLink(link) if self.snapshot.link(link.index).is_some_and(|l| !l.is_up()) => {
                 self.lookout.expects_routers();
@@ -195,6 +200,7 @@ impl Engine {
             match due {
                 Due::Routers => self.memory.give_up(&self.snapshot),
                 Due::Leases => self.read_hints(),
+                Due::Leavings => {} // the next reconcile takes them
                 Due::Routes => {
                     self.stale.families.insert(Family::V6);
                 }
@@ -272,7 +278,10 @@ impl Engine {
         let (plan, changes) = match goal {
             Goal::Plan => {
                 withdrawn = self.learn()?;
-                self.plan()?
+                let (plan, mut changes) = self.plan()?;
+                let until = self.departures.hold_back(&mut changes, &self.snapshot, &self.config);
+                self.lookout.expects_leavings(until);
+                (plan, changes)
             }
             Goal::Nothing => {
                 let plan = plan::nothing(&self.snapshot, &self.config);

@@ -9,6 +9,7 @@ mod commands;
 mod config_files;
 mod daemon;
 mod demo;
+mod departures;
 mod engine;
 mod error;
 mod logger;

@@ -18,6 +18,7 @@ pub struct Lookout {
     once_more: Option<Instant>,
     routers_answer: Option<Instant>,
     lease_ends: Option<Instant>,
+    leavings: Option<Instant>,
 }
 
 /// What is to be done now.
@@ -27,6 +28,8 @@ pub enum Due {
     Routes,
     /// The routers of a link that came up have not answered.
     Routers,
+    /// What an address has left behind was kept for long enough.
+    Leavings,
     /// A lease has come to its end.
     Leases,
 }
@@ -46,12 +49,19 @@ impl Lookout {
             once_more: None,
             routers_answer: None,
             lease_ends: None,
+            leavings: None,
         }
     }
 
     /// When there is something to be done, if there is.
     pub fn next(&self) -> Option<Instant> {
-        let moments = [self.route_expires, self.once_more, self.routers_answer, self.lease_ends];
+        let moments = [
+            self.route_expires,
+            self.once_more,
+            self.routers_answer,
+            self.lease_ends,
+            self.leavings,
+        ];
         moments.into_iter().flatten().min()
     }
 
@@ -64,6 +74,9 @@ impl Lookout {
         }
         if self.lease_ends.take_if(is_due).is_some() {
             return Some(Due::Leases);
+        }
+        if self.leavings.take_if(is_due).is_some() {
+            return Some(Due::Leavings);
         }
         if self.once_more.take_if(is_due).is_some() {
             return Some(Due::Routes);
@@ -98,6 +111,11 @@ impl Lookout {
             .min();
         let moment = Duration::from_millis(50); // the kernel counts in ticks
         self.route_expires = seconds.map(|s| self.seen_at + Duration::from_secs(s) + moment);
+    }
+
+    /// What an address has left behind is kept until then, if it is.
+    pub fn expects_leavings(&mut self, until: Option<Instant>) {
+        self.leavings = until;
     }
 
     /// The first lease ends after this time, if one does.

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use multihome_lab::Netns;
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,8 +16,11 @@ pub struct Program {
     name: String,
     child: Child,
     log: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
+    reader: JoinHandle<()>,
 }
+
+/// How long the last words of a program are waited for.
+const LINGER: Duration = Duration::from_secs(1);
 
 // ===== impl Program =====
 
@@ -42,7 +45,7 @@ impl Program {
                 line.clear();
             }
         });
-        Program { name, child, log, reader: Some(reader) }
+        Program { name, child, log, reader }
     }
 
     /// What it has said so far.
@@ -78,7 +81,11 @@ impl Program {
     pub fn stop(mut self, signal: Signal) -> (ExitStatus, String) {
         self.signal(signal);
         let status = self.child.wait().unwrap();
-        let _ = self.reader.take().map(JoinHandle::join);
+        // The end of what it has said; somebody whom it has started may have the pipe for longer.
+        let start = Instant::now();
+        while !self.reader.is_finished() && start.elapsed() < LINGER {
+            thread::sleep(Duration::from_millis(2));
+        }
         (status, self.log())
     }
 }

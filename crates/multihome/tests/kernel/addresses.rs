@@ -1,9 +1,10 @@
 //! Addresses that come and go while the daemon runs.
 
 use std::net::IpAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use multihome_lab::{Ifaddr, Topology};
+use multihome_lab::{Ifaddr, Prober, Topology};
 
 use crate::runner::tests;
 use crate::state::{State, rules, table};
@@ -15,6 +16,7 @@ tests![
     a_tentative_address_has_its_rule_already,
     a_temporary_address_answers,
     the_last_address_goes_and_comes_back,
+    an_address_that_is_gone_for_a_moment_never_answers_by_the_other_door,
     the_primary_address_goes_and_takes_the_others_along,
     the_primary_address_goes_and_another_is_promoted,
     two_subnets_on_one_card,
@@ -132,6 +134,37 @@ fn with_secondary(promote: &str) -> World {
     world.host().sysctl("ipv4/conf/ens6/promote_secondaries", promote).unwrap();
     world.lab.add_address("ens6", ifaddr("10.0.1.205/24")).unwrap();
     world
+}
+
+/// NetworkManager applies a profile anew: the address goes and is back at once.
+fn an_address_that_is_gone_for_a_moment_never_answers_by_the_other_door() {
+    let world = World::new(Topology::TwoSubnets);
+    let daemon = world.run();
+    world.assert_all_answer_at_once();
+    let strayed = world.strayed();
+    for address in ["10.0.1.204", "2001:db8:b::204"] {
+        let prober = Prober::start(world.remote(), address.parse().unwrap()).unwrap();
+        let (len, more) = match address.contains(':') {
+            true => ("64", "nodad"),
+            // The last IPv4 address takes the routes along.
+            false => ("24", "\nroute add default via 10.0.1.1 dev ens6 metric 3"),
+        };
+        for _ in 0..10 {
+            let address = format!("{address}/{len} dev ens6");
+            world.batch(&format!("address del {address}\naddress add {address} {more}"));
+            thread::sleep(Duration::from_millis(50));
+        }
+        prober.stop();
+    }
+    assert_eq!(world.strayed(), strayed, "{}", world.dump());
+    assert!(!daemon.log().contains("rule del"), "{}", daemon.log());
+    world.assert_all_answer();
+    // One that stays away takes its rules along, a moment later.
+    world.ip("address del 10.0.1.204/24 dev ens6");
+    eventually("its rules are gone", Duration::from_secs(5), || {
+        !rules(&world, "-4").iter().any(|r| r.contains("10.0.1.204"))
+    });
+    world.assert_in_sync(SOON);
 }
 
 fn the_primary_address_goes_and_takes_the_others_along() {

@@ -37,6 +37,8 @@ fn host() -> Machine {
         "/etc/systemd/network/10-ens6.network",
         "[Match]\nName=ens6\n[Network]\nDHCP=yes\n[DHCPv4]\nUseGateway=no\n",
     );
+    // `PrivateDevices=` wants it.
+    let _ = std::os::unix::fs::symlink("pts/ptmx", "/dev/ptmx");
     // What `packaging/build` leaves, so that `packaging/install` finds it.
     let built = Path::new("/src/target/here-linux-gnu/release");
     fs::create_dir_all(built).unwrap();
@@ -52,10 +54,21 @@ fn host() -> Machine {
 fn installed() -> (Machine, Program) {
     let mut machine = host();
     let system = machine.boot(&["systemd-networkd"]);
-    machine.sh("/src/packaging/install");
-    machine.sh("systemctl enable --now multihome");
+    install(&machine);
     machine.assert_all_answer_within(PATIENCE);
     (machine, system)
+}
+
+#[track_caller]
+fn install(machine: &Machine) {
+    machine.sh("/src/packaging/install");
+    let said = machine.shell("systemctl enable --now multihome");
+    assert!(said.code == Some(0), "{}\n{}", said.err, journal(machine));
+}
+
+/// What the system has to say of the service.
+fn journal(machine: &Machine) -> String {
+    machine.shell("systemctl status multihome; journalctl --no-pager --lines 60").out
 }
 
 /// `systemctl poweroff`, which stops the service in time.
@@ -82,7 +95,8 @@ fn assert_all_is_well(machine: &Machine) {
     }
     let log = machine.sh("journalctl --unit multihome --no-pager --output cat --priority warning");
     let is_expected = |l: &&str| l.contains("deleted a") || l.contains("gateway any more");
-    let unexpected: Vec<&str> = log.lines().filter(|l| !is_expected(l) && !l.starts_with("-- ")).collect();
+    let unexpected: Vec<&str> =
+        log.lines().filter(|l| !is_expected(l) && !l.starts_with("-- ")).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     let failed = machine.sh("systemctl --failed --plain --no-legend");
     assert!(!failed.contains("multihome"), "{failed}");
@@ -92,7 +106,9 @@ fn installed_and_started() {
     let (machine, system) = installed();
     assert_all_is_well(&machine);
     let unit = machine.sh("systemctl show multihome --property Type,User,ActiveState,StatusText");
-    for line in ["Type=notify", "User=multihome", "ActiveState=active", "StatusText=2 uplinks, 12 rules, "] {
+    for line in
+        ["Type=notify", "User=multihome", "ActiveState=active", "StatusText=2 uplinks, 12 rules, "]
+    {
         assert!(unit.contains(line), "{line}: {unit}");
     }
     machine.sh("systemctl reload multihome && systemctl restart multihome");
@@ -104,21 +120,27 @@ fn installed_and_started() {
 /// As a package leaves it, in a system that then boots.
 fn enabled_at_boot() {
     let mut machine = host();
-    machine.sh("/src/packaging/install && systemd-sysusers multihome.conf && systemctl enable multihome");
+    machine.sh(
+        "/src/packaging/install && systemd-sysusers multihome.conf && systemctl enable multihome",
+    );
     let system = machine.boot(&["systemd-networkd"]);
     machine.assert_all_answer_within(PATIENCE);
     assert_all_is_well(&machine);
     // It was there before networkd had configured anything.
-    let times = machine.sh("systemctl show --value --property ActiveEnterTimestampMonotonic multihome network.target");
+    let times = machine.sh(
+        "systemctl show --value --property ActiveEnterTimestampMonotonic multihome network.target",
+    );
     let times: Vec<u64> = times.split_whitespace().map(|t| t.parse().unwrap()).collect();
     let [multihome, network] = times[..] else { panic!("{times:?}") };
     assert!(multihome < network, "{times:?}");
     power_off(&machine, system);
 }
 
+/// In a mount namespace of its own it sees what it needs, and can write where it has to.
 fn the_sandbox_is_in_force() {
     let (machine, system) = installed();
-    let process = machine.sh("cat /proc/$(systemctl show --value --property MainPID multihome)/status");
+    let process =
+        machine.sh("cat /proc/$(systemctl show --value --property MainPID multihome)/status");
     let value = |name: &str| {
         let line = process.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(":\t"));
         line.unwrap_or_else(|| panic!("no {name}: {process}")).to_owned()
@@ -134,10 +156,10 @@ fn the_sandbox_is_in_force() {
     // What is mounted for it cannot be written to, or is not there.
     let inside = |script: &str| {
         machine.shell(&format!(
-            "nsenter --mount --target $(systemctl show --value --property MainPID multihome) sh -c '{script}'"
+            "nsenter --mount --root --wd --target $(systemctl show --value --property MainPID multihome) sh -c '{script}'"
         ))
     };
-    for refused in ["touch /usr/probe", "touch /etc/probe", "touch /run/systemd/netif/probe", "ls -A /home | grep ."] {
+    for refused in ["touch /usr/probe", "touch /etc/probe", "ls -A /home | grep ."] {
         assert_ne!(inside(refused).code, Some(0), "{refused}");
     }
     assert_eq!(inside("touch /run/multihome/probe && rm /run/multihome/probe").code, Some(0));
@@ -152,7 +174,7 @@ fn restarted(drop_in: bool) {
         fs::copy("/src/packaging/networkd/50-multihome.conf", file).unwrap();
     }
     let system = machine.boot(&["systemd-networkd"]);
-    machine.sh("/src/packaging/install && systemctl enable --now multihome");
+    install(&machine);
     machine.assert_all_answer_within(PATIENCE);
     let strayed = machine.strayed();
     let askers = Askers::start(machine.remote(), &machine.lab.addresses());
@@ -162,12 +184,19 @@ fn restarted(drop_in: bool) {
     let tree = crate::tree::name();
     for answers in askers.stop() {
         let silent = answers.longest_silence();
-        eprintln!("booted, restart, {tree}, drop-in {drop_in}: {} lost {}, silent at most {silent:?}", answers.address, answers.lost());
+        eprintln!(
+            "booted, restart, {tree}, drop-in {drop_in}: {} lost {}, silent at most {silent:?}",
+            answers.address,
+            answers.lost()
+        );
         // IPv6 waits for the next advertisement and lease.
         let bound = if answers.address.is_ipv4() { 500 } else { 5000 };
         assert!(silent < Duration::from_millis(bound), "{answers:?}\n{}", machine.dump());
     }
-    eprintln!("booted, restart, {tree}, drop-in {drop_in}: strayed {}", machine.strayed() - strayed);
+    eprintln!(
+        "booted, restart, {tree}, drop-in {drop_in}: strayed {}",
+        machine.strayed() - strayed
+    );
     assert_all_is_well(&machine);
     power_off(&machine, system);
 }

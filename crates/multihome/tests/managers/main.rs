@@ -24,6 +24,7 @@ mod booted;
 mod dhclient;
 mod dhcpcd;
 mod ifupdown;
+mod netplan;
 mod networkd;
 mod networkmanager;
 mod systemd;
@@ -43,12 +44,16 @@ const TESTS: &[&[Test]] = &[
     dhcpcd::by_hooks::TESTS,
     ifupdown::with_the_daemon::TESTS,
     ifupdown::by_hooks::TESTS,
+    netplan::TESTS,
     networkd::TESTS,
     networkd::fights::TESTS,
     networkd::advertisements::TESTS,
     networkmanager::TESTS,
     networkmanager::events::TESTS,
     networkmanager::gateways::TESTS,
+    networkmanager::hooks::TESTS,
+    networkmanager::hooks::with_the_daemon::TESTS,
+    networkmanager::hooks::by_hooks::TESTS,
     systemd::TESTS,
 ];
 

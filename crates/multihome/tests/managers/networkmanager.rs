@@ -7,6 +7,7 @@
 pub mod beside;
 pub mod events;
 pub mod gateways;
+pub mod hooks;
 
 use std::fs;
 use std::path::Path;

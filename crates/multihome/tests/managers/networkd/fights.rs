@@ -1,6 +1,6 @@
-//! What networkd deletes, and what becomes of it: it takes every rule of the host and every route
-//! of a link for its own when it configures a link, unless it is told not to
-//! (`ManageForeignRoutingPolicyRules=no`, `ManageForeignRoutes=no`: the drop-in that is shipped).
+//! What networkd deletes, and what becomes of it: when it configures a link it takes every rule of
+//! the host and every route of that link for its own, unless it is told to leave rules alone
+//! (`ManageForeignRoutingPolicyRules=no`: the drop-in that is shipped).
 //!
 //! Each address answers again within [`AGAIN`] of its last deletion, nobody fights on, and what
 //! is networkd's own stays as it was.

@@ -1,0 +1,100 @@
+//! Addresses that went a moment ago, and may be back in a moment.
+//!
+//! Managers take an address away and put it back when they apply a profile once more
+//! (NetworkManager's reapply), and DHCP clients flush a card before they configure it anew.
+//! Rules that went with the address would be missing when it is back, for as long as it takes
+//! to make them: answers in between leave by the wrong door. So what an address leaves behind
+//! stays for two seconds. Its rules match nothing meanwhile, for nobody has the address; with
+//! its table's `unreachable default` behind them, what comes too early is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use multihome_core::model::{Address, Rule, Snapshot};
+use multihome_core::rules::OIF_OFFSET;
+use multihome_core::{Change, Config, Family, Prefix};
+
+/// The links that have lost an address of late.
+#[derive(Debug, Default)]
+pub struct Departures(BTreeMap<(u32, Family), Instant>);
+
+/// How long what an address leaves behind is kept.
+const KEPT: Duration = Duration::from_secs(2);
+
+// ===== impl Departures =====
+
+impl Departures {
+    /// Notes that an address went.
+    pub fn note(&mut self, address: &Address) {
+        // The first counts: who takes addresses away all the time must not keep them for ever.
+        self.0.entry((address.link, address.family())).or_insert_with(Instant::now);
+    }
+
+    /// Forgets all: what is to go goes now.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Leaves out of `changes` what would remove the leavings of an address that went a moment
+    /// ago; says when to come back for them.
+    pub fn hold_back(
+        &mut self,
+        changes: &mut Vec<Change>,
+        snapshot: &Snapshot,
+        config: &Config,
+    ) -> Option<Instant> {
+        let now = Instant::now();
+        self.0.retain(|_, at| now < *at + KEPT);
+        let mut again = None;
+        for (&(link, family), at) in &self.0 {
+            // New rules may need the numbers of the old ones, and nobody misses those of an address
+            // that another card has by now.
+            if changes.iter().any(|c| matches!(c, Change::AddRule(r) if r.family == family)) {
+                continue;
+            }
+            let left = Leavings::of(snapshot, config, link, family);
+            let before = changes.len();
+            changes.retain(|change| !left.hold(change));
+            if changes.len() < before {
+                let until = *at + KEPT;
+                again = Some(again.map_or(until, |first: Instant| first.min(until)));
+            }
+        }
+        again
+    }
+}
+
+/// What an uplink has left behind in one family.
+struct Leavings {
+    link: u32,
+    family: Family,
+    table: Option<u32>,
+    sources: BTreeSet<Prefix>,
+}
+
+impl Leavings {
+    fn of(snapshot: &Snapshot, config: &Config, link: u32, family: Family) -> Leavings {
+        let ours = || snapshot.rules().filter(move |r| r.is_ours() && r.family == family);
+        // The uplink may be none any more, or its link be gone; its rule for bound sockets tells.
+        let bound = config.number(link) + OIF_OFFSET;
+        let table = ours().find(|r| r.priority == bound).and_then(Rule::table);
+        let home = ours().filter(|r| table.is_some() && r.table() == table);
+        Leavings { link, family, table, sources: home.filter_map(|r| r.from).collect() }
+    }
+
+    fn hold(&self, change: &Change) -> bool {
+        match change {
+            Change::DelRule(rule) => {
+                let is_its = |from: &Prefix| self.sources.contains(from);
+                rule.family == self.family
+                    && (self.table.is_some() && rule.table() == self.table
+                        || rule.from.as_ref().is_some_and(is_its))
+            }
+            Change::DelRoute(route) => {
+                route.family() == self.family && Some(route.table) == self.table
+            }
+            Change::SetGroup { link, to: 0, .. } => *link == self.link,
+            _ => false,
+        }
+    }
+}
