@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::model::hint::Source;
 use crate::model::{Address, Hop, Link, Metrics, Snapshot};
 use crate::prefix::{Family, Prefix};
 use crate::ways::{self, Learnt, LiveRoutes, Way};
@@ -68,6 +69,8 @@ pub struct Lease {
     /// When it ends, in seconds since 1970; none when nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// Whose file told it.
+    pub source: Source,
 }
 
 // ===== impl Memory =====
@@ -86,12 +89,14 @@ impl Memory {
         let live = LiveRoutes::of(snapshot);
         for link in snapshot.links() {
             for family in Family::BOTH {
-                if let Some(new) = learn(snapshot, config, &live, link, family) {
-                    let same = |g: &&mut Remembered| g.link == new.link && g.family == new.family;
-                    match self.gateways.iter_mut().find(same) {
-                        Some(old) => *old = new,
-                        None => self.gateways.push(new),
-                    }
+                let same = |g: &&mut Remembered| g.family == family && g.link == link.identity();
+                match learn(snapshot, config, &live, link, family) {
+                    Lesson::None => {}
+                    Lesson::Gateway(new) => match self.gateways.iter_mut().find(same) {
+                        Some(old) => *old = *new,
+                        None => self.gateways.push(*new),
+                    },
+                    Lesson::Advertised => self.gateways.retain_mut(|g| !same(&&mut *g)),
                 }
             }
         }
@@ -149,10 +154,10 @@ impl Memory {
         self.gateways.retain(|g| !(g.parked && g.family == Family::V6 && waits(g)));
     }
 
-    /// Forgets what leases told that have ended by now, in seconds since 1970.
-    pub fn end_leases(&mut self, now: u64) {
-        let has_ended = |g: &Remembered| g.first_end().is_some_and(|end| end <= now);
-        self.gateways.retain(|g| !has_ended(g));
+    /// Forgets what leases told that have ended by now, in seconds since 1970. Returns it.
+    pub fn end_leases(&mut self, now: u64) -> Vec<Remembered> {
+        let has_ended = |g: &mut Remembered| g.first_end().is_some_and(|end| end <= now);
+        self.gateways.extract_if(.., has_ended).collect()
     }
 
     /// When the first lease that told something ends, in seconds since 1970.
@@ -168,6 +173,7 @@ impl Memory {
             g.family == family
                 && g.link == link.identity()
                 && addresses.iter().any(|a| g.network.contains(a.local))
+                && g.lease.as_ref().is_none_or(|l| l.is_held(addresses))
         })?;
         let mut hop = Hop { link: link.index, gateway: known.gateway, ..Hop::default() };
         if known.onlink {
@@ -182,10 +188,34 @@ impl Memory {
     }
 }
 
+impl Lease {
+    /// Whether the link still has its address.
+    fn is_held(&self, addresses: &[Address]) -> bool {
+        addresses.iter().any(|a| a.local == self.address)
+    }
+
+    /// Whether the file may be away while the lease is in force: managers take theirs away at a
+    /// restart, and leave the addresses.
+    fn outlives_its_file(&self) -> bool {
+        matches!(self.source, Source::Networkd | Source::NetworkManager)
+    }
+}
+
 impl Remembered {
     fn first_end(&self) -> Option<u64> {
         self.lease.as_ref()?.expires
     }
+}
+
+/// What there is to learn of one link, in one family.
+enum Lesson {
+    /// Nothing: no way out is told now.
+    None,
+    /// A gateway to remember.
+    Gateway(Box<Remembered>),
+    /// A router whose word on file has an end of its own: neither it nor the one before it is
+    /// remembered.
+    Advertised,
 }
 
 fn learn(
@@ -194,26 +224,31 @@ fn learn(
     live: &LiveRoutes<'_>,
     link: &Link,
     family: Family,
-) -> Option<Remembered> {
+) -> Lesson {
     if !link.is_up() || link.is_loopback() || config.excludes(&link.name).is_some() {
-        return None;
+        return Lesson::None;
     }
     let addresses = addresses(snapshot, link, family);
-    let first = addresses.first()?;
-    let hint = snapshot.hints.of(link, family, &addresses);
-    let way = ways::told(live, hint, link, family).into_iter().next()?;
-    let lease = match way.learnt {
-        Learnt::Hint { .. } => {
-            // A router advertisement's end is its own word, not its file's.
-            let hint = hint?;
-            Some(Lease { address: hint.address?, expires: hint.expires })
+    let Some(way) = ways::told(live, link, &addresses).into_iter().next() else {
+        return Lesson::None;
+    };
+    let lease = match &way.learnt {
+        Learnt::Advertised { .. } => return Lesson::Advertised,
+        Learnt::Hint { source, file } => {
+            let hints = snapshot.hints.of(link, family, &addresses);
+            let hint = hints.into_iter().find(|h| (h.source, &h.file) == (*source, file));
+            hint.and_then(|h| {
+                Some(Lease { address: h.address?, expires: h.expires, source: *source })
+            })
         }
         _ => None,
     };
-    let hop = way.hops.into_iter().next()?;
+    let (Some(hop), Some(first)) = (way.hops.into_iter().next(), addresses.first()) else {
+        return Lesson::None;
+    };
     let holder = hop.gateway.and_then(|g| addresses.iter().find(|a| a.network().contains(g)));
     let holder = holder.unwrap_or(first);
-    Some(Remembered {
+    Lesson::Gateway(Box::new(Remembered {
         link: link.identity(),
         family,
         gateway: hop.gateway,
@@ -223,7 +258,7 @@ fn learn(
         carrier_changes: link.carrier_changes,
         parked: false,
         lease,
-    })
+    }))
 }
 
 fn addresses(snapshot: &Snapshot, link: &Link, family: Family) -> Vec<Address> {
@@ -252,17 +287,22 @@ fn state(snapshot: &Snapshot, live: &LiveRoutes<'_>, gateway: &Remembered) -> St
     let Some(link) = snapshot.links().find(same) else { return State::Away };
     let by_it = |g: IpAddr| Some(g) == gateway.gateway;
     let addresses = addresses(snapshot, link, gateway.family);
-    let hint = snapshot.hints.of(link, gateway.family, &addresses);
-    if !ways::told(live, hint, link, gateway.family).is_empty()
+    if !ways::told(live, link, &addresses).is_empty()
         // One of several gateways of static routes is no way by itself, and not gone either.
         || live.static_gateways(link.index, gateway.family).any(by_it)
     {
         return State::Live;
     }
-    if let (Some(lease), None) = (&gateway.lease, hint)
-        && addresses.iter().any(|a| a.local == lease.address)
+    if let Some(lease) = &gateway.lease
+        && lease.is_held(&addresses)
     {
-        return State::OffFile;
+        // A lease that is in force and names no gateway has taken it back, whatever the link did.
+        if !snapshot.hints.of(link, gateway.family, &addresses).is_empty() {
+            return State::Withdrawn(link.index);
+        }
+        if lease.outlives_its_file() {
+            return State::OffFile;
+        }
     }
     let stayed_up =
         link.is_up() && !gateway.parked && link.carrier_changes == gateway.carrier_changes;
@@ -273,7 +313,7 @@ fn state(snapshot: &Snapshot, live: &LiveRoutes<'_>, gateway: &Remembered) -> St
 mod tests {
     use super::*;
     use crate::model::Route;
-    use crate::model::hint::{Hint, HintedLink, Source};
+    use crate::model::hint::{Hint, HintedLink};
     use crate::model::link::{IFF_LOWER_UP, IFF_UP};
     use crate::model::names::TABLE_MAIN;
     use crate::model::snapshot::Event;
@@ -400,6 +440,33 @@ mod tests {
         memory.update(&leased(Some(&["10.0.1.1"])), &config);
         assert_eq!(memory.update(&leased(Some(&[])), &config).len(), 1);
         assert!(!recalls(&memory, "10.0.1.5"));
+    }
+
+    #[test]
+    fn a_lease_that_names_no_gateway_withdraws_it_also_when_the_link_was_down() {
+        let mut memory = Memory::default();
+        let config = Config::default();
+        memory.update(&leased(Some(&["10.0.1.1"])), &config);
+        memory.update(&host(0, 3, false), &config);
+        assert_eq!(memory.update(&leased(Some(&[])), &config).len(), 1);
+        assert!(!recalls(&memory, "10.0.1.5"));
+    }
+
+    #[test]
+    fn what_a_lease_told_holds_for_its_address_only() {
+        let mut memory = Memory::default();
+        memory.update(&leased(Some(&["10.0.1.1"])), &Config::default());
+        assert!(recalls(&memory, "10.0.1.5"));
+        assert!(!recalls(&memory, "10.0.1.99"));
+    }
+
+    #[test]
+    fn a_router_on_file_takes_the_place_of_the_one_before_it() {
+        let mut memory = learnt();
+        let mut snapshot = leased(Some(&["10.0.1.2"]));
+        snapshot.hints.found[0].address = None;
+        memory.update(&snapshot, &Config::default());
+        assert!(!recalls(&memory, "10.0.1.5"), "neither the old one nor the new one");
     }
 
     #[test]

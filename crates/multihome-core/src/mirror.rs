@@ -113,8 +113,11 @@ fn mirrored(leaving: &Leaving<'_>, uplink: &Uplink, side: &Side, table: u32, out
 /// The networks of a hint that nobody has put into the kernel: `dhclient` itself knows nothing of
 /// option 121, and a hook that adds them does it once, on a new lease.
 fn hinted(uplink: &Uplink, side: &Side, table: u32, out: &mut Vec<Route>) {
-    let known: BTreeSet<Prefix> = out.iter().map(|r| r.dst).collect();
-    for network in side.hinted.iter().filter(|n| !known.contains(&n.dst)) {
+    let mut known: BTreeSet<Prefix> = out.iter().map(|r| r.dst).collect();
+    for network in &side.hinted {
+        if !known.insert(network.dst) {
+            continue;
+        }
         let mut route = Route::new(table, network.dst);
         route.hops = vec![Hop { link: uplink.link, gateway: network.gateway, ..Hop::default() }];
         if side.family == Family::V4 && network.gateway.is_none() {

@@ -375,7 +375,6 @@ fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
     }
 }
 
-/// The links whose group must change.
 /// The links that belong into another group than they are in: all that lead somewhere belong into
 /// the uplinks'.
 fn groups(

@@ -164,13 +164,13 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
                 continue;
             }
             addresses.sort_by_key(|a| (a.is_secondary() || a.is_temporary(), a.is_dadfailed()));
-            let hint = snapshot.hints.of(link, family, &addresses);
-            let ways = ways::find(config, memory, &live, hint, link, &addresses);
+            let ways = ways::find(config, memory, &live, link, &addresses);
             if ways.is_empty() && live.static_gateways(link.index, family).nth(1).is_some() {
                 found.undecided.push((link.name.clone(), family));
             }
             if !ways.is_empty() || was_one(family) {
-                let hinted = hint.map(|h| h.routes.clone()).unwrap_or_default();
+                let hints = snapshot.hints.of(link, family, &addresses);
+                let hinted = hints.iter().flat_map(|h| h.routes.clone()).collect();
                 let tables = tables(&live, link, &addresses, &ways);
                 sides.push(Side { family, addresses, ways, hinted, tables });
             }

@@ -45,8 +45,15 @@ pub enum Learnt {
         /// Its metric.
         metric: u32,
     },
-    /// A file keeps it.
+    /// A file keeps it, with an address.
     Hint {
+        /// Whose file it is.
+        source: Source,
+        /// The file.
+        file: String,
+    },
+    /// A router advertisement that a file keeps, for as long as the router said.
+    Advertised {
         /// Whose file it is.
         source: Source,
         /// The file.
@@ -62,8 +69,8 @@ pub enum Learnt {
 pub(crate) const RTPROT_REDIRECT: u8 = 1;
 
 /// The default routes and static routes of others, sorted out by link once.
-#[derive(Default)]
 pub(crate) struct LiveRoutes<'a> {
+    snapshot: &'a Snapshot,
     defaults: Vec<(u32, &'a Route)>,
     statics: Vec<(u32, IpAddr)>,
     /// Networks that are on a link: the link, the network, and the table that says so.
@@ -73,7 +80,8 @@ pub(crate) struct LiveRoutes<'a> {
 impl<'a> LiveRoutes<'a> {
     /// Sorts out the routes of a snapshot.
     pub(crate) fn of(snapshot: &'a Snapshot) -> LiveRoutes<'a> {
-        let mut live = LiveRoutes::default();
+        let (defaults, statics, connected) = (Vec::new(), Vec::new(), Vec::new());
+        let mut live = LiveRoutes { snapshot, defaults, statics, connected };
         for route in snapshot.routes() {
             if !is_live(route) || route.table == TABLE_LOCAL {
                 continue;
@@ -180,7 +188,6 @@ pub(crate) fn find(
     config: &Config,
     memory: &Memory,
     live: &LiveRoutes<'_>,
-    hint: Option<&Hint>,
     link: &Link,
     addresses: &[Address],
 ) -> Vec<Way> {
@@ -188,46 +195,61 @@ pub(crate) fn find(
     if let Some((gateway, origin)) = config.gateway(&link.name, family) {
         return vec![Way::via(gateway, link.index, Learnt::Configured(origin.clone()))];
     }
-    let known = told(live, hint, link, family);
-    if !known.is_empty() {
-        return known;
+    let told = told(live, link, addresses);
+    if !told.is_empty() {
+        return told;
     }
     memory.recall(link, family, addresses).into_iter().collect()
 }
 
 /// The ways out that the kernel and the files tell now, the best first.
-pub(crate) fn told(
-    live: &LiveRoutes<'_>,
-    hint: Option<&Hint>,
-    link: &Link,
-    family: Family,
-) -> Vec<Way> {
+pub(crate) fn told(live: &LiveRoutes<'_>, link: &Link, addresses: &[Address]) -> Vec<Way> {
+    let Some(family) = addresses.first().map(Address::family) else { return Vec::new() };
+    let hints = live.snapshot.hints.of(link, family, addresses);
     let mut defaults = live.defaults(link.index, family);
-    if let Some(hint) = hint
-        && !hint.gateways.is_empty()
-    {
-        // What an earlier lease has left behind.
-        defaults.retain(|way| way.gateway().is_none_or(|g| !hint.is_former(g)));
-    }
+    defaults.retain(|way| !hints.iter().any(|hint| is_left_behind(way, hint)));
     if !defaults.is_empty() {
         return defaults;
     }
-    if let Some(hint) = hint
-        && !hint.gateways.is_empty()
-    {
-        return hint.gateways.iter().map(|g| by_hint(hint, *g, link.index)).collect();
+    // A router that is this host itself leads nowhere.
+    let is_own = |g: &IpAddr| live.snapshot.addresses().any(|a| a.local == *g);
+    for hint in &hints {
+        let gateways = hint.gateways.iter().filter(|g| !is_own(g));
+        let ways: Vec<Way> = gateways.map(|g| by_hint(hint, *g, link.index)).collect();
+        if !ways.is_empty() {
+            return ways;
+        }
     }
     let by_static_routes = live.by_static_routes(link.index, family);
     // Networks that nobody has put into the kernel say as much as static routes.
     let by_networks = || {
         live.static_gateways(link.index, family).next().is_none().then_some(())?;
-        hint.and_then(|h| Some(by_hint(h, h.only_gateway()?, link.index)))
+        let hint = hints.first()?;
+        hint.only_gateway().filter(|g| !is_own(g)).map(|g| by_hint(hint, g, link.index))
     };
     by_static_routes.or_else(by_networks).into_iter().collect()
 }
 
+/// Whether a default is one that an earlier lease has left behind: `dhclient-script` makes it with
+/// `RTPROT_BOOT`, as `ip` does, and changes nothing at a renewal. One with another protocol is
+/// somebody's who means it.
+fn is_left_behind(way: &Way, hint: &Hint) -> bool {
+    let is_scripts =
+        matches!(way.learnt, Learnt::DefaultRoute { protocol: RTPROT_BOOT | RTPROT_DHCP, .. });
+    is_scripts && !hint.gateways.is_empty() && way.gateway().is_some_and(|g| hint.is_former(g))
+}
+
+/// `RTPROT_BOOT`: `ip` without a protocol.
+const RTPROT_BOOT: u8 = 3;
+/// `RTPROT_DHCP`.
+const RTPROT_DHCP: u8 = 16;
+
 fn by_hint(hint: &Hint, gateway: IpAddr, link: u32) -> Way {
-    let learnt = Learnt::Hint { source: hint.source, file: hint.file.clone() };
+    let (source, file) = (hint.source, hint.file.clone());
+    let learnt = match hint.address {
+        Some(_) => Learnt::Hint { source, file },
+        None => Learnt::Advertised { source, file },
+    };
     Way::via(gateway, link, learnt)
 }
 

@@ -28,6 +28,7 @@ const TESTS: &[Test] = &[
     ("before_containers", before_containers),
     ("building_is_quick", building_is_quick),
     ("the_host_is_as_its_leases_leave_it", the_host_is_as_its_leases_leave_it),
+    ("a_bare_host_is_for_others_to_configure", a_bare_host),
     ("rules_by_source_make_every_cell_answer", rules_by_source_make_every_cell_answer),
     ("spoofed_packets_are_dropped_in_both_families", spoofed_packets_are_dropped),
     ("a_card_comes_back_with_another_index", a_card_comes_back),
@@ -223,6 +224,33 @@ fn the_host_is_as_its_leases_leave_it() {
 
 /// What the articles say: a table for each card with its networks and its gateway, and a rule
 /// for each address.
+fn a_bare_host() {
+    let mut lab = Lab::build_bare(Topology::TwoSubnets).unwrap();
+    let is_bare = |lab: &Lab, card: &str| {
+        let addresses = ip(lab.host(), "address");
+        let link = find(&addresses, "ifname", card).clone();
+        link["addr_info"].as_array().unwrap().is_empty() && link["operstate"] == "DOWN"
+    };
+    assert!(is_bare(&lab, "ens5") && is_bare(&lab, "ens6"));
+    assert_eq!(ip(lab.host(), "route").as_array().unwrap().len(), 0);
+    assert!(!lab.matrix(TIMEOUT).unwrap().cells.iter().any(|c| c.answer.is_answered()));
+    // As soon as somebody configures a card its address is answered on, by the port that owns it.
+    let address: Ifaddr = "10.0.0.129/24".parse().unwrap();
+    lab.host().set_up("ens5").unwrap();
+    lab.host().add_address("ens5", &address).unwrap();
+    let near = lab.client("near-ens5").unwrap();
+    assert!(until_answered(&near.netns, address.address, TIMEOUT * 5).unwrap().is_some());
+    // What happens to the network leaves the host alone.
+    lab.pull_card("ens6").unwrap();
+    lab.plug_card("ens6").unwrap();
+    assert!(is_bare(&lab, "ens6"));
+    let added: Ifaddr = "10.0.1.205/24".parse().unwrap();
+    lab.add_address("ens6", added).unwrap();
+    lab.change_gateway("ens6", Some("10.0.1.9".parse().unwrap()), None).unwrap();
+    assert!(is_bare(&lab, "ens6"));
+    lab.del_address("ens6", added.address).unwrap();
+}
+
 fn route_by_source(lab: &Lab) {
     for (n, card) in (100..).zip(lab.cards()) {
         let host = lab.host();

@@ -43,7 +43,7 @@ type Options = BTreeMap<u8, Vec<u8>>;
 /// What a lease file says.
 pub(crate) fn lease(file: File<'_>) -> Result<Parsed, String> {
     let message = file.bytes;
-    let cut = Parsed { hints: Vec::new(), is_cut: true };
+    let cut = Parsed { is_cut: true, ..Parsed::default() };
     let (Some(yiaddr), Some(magic)) = (address(message, YIADDR), message.get(MAGIC)) else {
         return Ok(cut);
     };
@@ -81,7 +81,8 @@ pub(crate) fn lease(file: File<'_>) -> Result<Parsed, String> {
         None => Vec::new(),
     };
     let classless = value(CLASSLESS_ROUTES).or_else(|| value(MS_CLASSLESS_ROUTES));
-    let classless = classless.map(|octets| routes::from_octets(octets)).transpose()?;
+    let classless = classless.map(|octets| routes::from_octets(octets)).transpose();
+    let classless = classless.map_err(|e| format!("classless routes: {e}"))?;
     let expires = match value(LEASE_TIME).map(Vec::as_slice) {
         Some([a, b, c, d]) => end(file.modified, u64::from(u32::from_be_bytes([*a, *b, *c, *d]))),
         Some(_) => return Err("its lease time is not four octets long".to_owned()),
@@ -100,7 +101,7 @@ pub(crate) fn lease(file: File<'_>) -> Result<Parsed, String> {
         };
         lease.hint(file.shown)
     });
-    Ok(Parsed { hints: hints.collect(), is_cut: false })
+    Ok(Parsed { hints: hints.collect(), ..Parsed::default() })
 }
 
 /// Adds options to those that are there, pieces to the pieces before them; false when there is
@@ -193,7 +194,8 @@ mod tests {
     fn a_message_that_ends_too_soon_is_none() {
         let whole = message(&[3, 4, 10, 0, 1, 1, 0, 0, 255]);
         for at in 0..whole.len() {
-            assert_eq!(parsed(&whole[..at]), Ok(Parsed { hints: vec![], is_cut: true }), "at {at}");
+            let cut = Parsed { is_cut: true, ..Parsed::default() };
+            assert_eq!(parsed(&whole[..at]), Ok(cut), "at {at}");
         }
         assert!(!parsed(&whole).unwrap().is_cut);
     }

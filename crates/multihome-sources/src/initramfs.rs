@@ -22,9 +22,10 @@ pub(crate) fn config(file: File<'_>) -> Result<Vec<Hint>, String> {
         let line = text.lines().find_map(|l| l.trim().strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim().trim_matches(['\'', '"'])).filter(|value| !value.is_empty())
     };
-    let address = |key: &str| {
+    let address = |key: &str| -> Result<Option<Ipv4Addr>, String> {
         let value = value(key);
-        value.map(|v| v.parse::<Ipv4Addr>().map_err(|_| not(v, "IPv4 address"))).transpose()
+        let parse = |v: &str| v.parse().map_err(|_| format!("{key}: {}", not(v, "IPv4 address")));
+        value.map(parse).transpose()
     };
     // IPv6 has a file of its own, or no address here.
     let (Some(device), Some(own)) = (value("DEVICE"), address("IPV4ADDR")?) else {
@@ -42,7 +43,7 @@ pub(crate) fn config(file: File<'_>) -> Result<Vec<Hint>, String> {
     }
     let classless = match text_of_routes.as_str() {
         "" => None,
-        text => Some(routes::from_text(text)?),
+        text => Some(routes::from_text(text).map_err(|e| format!("IPV4ROUTE: {e}"))?),
     };
     let seconds = value("DHCPLEASETIME").unwrap_or("0");
     let seconds: u64 = seconds.parse().map_err(|_| not(seconds, "number"))?;

@@ -14,11 +14,12 @@
 //! watch.rs       when a file changes
 //! ```
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use multihome_core::model::Hints;
-use multihome_core::model::hint::{Hint, Refused};
+use multihome_core::model::hint::Refused;
 
 mod calendar;
 mod dhclient;
@@ -39,8 +40,8 @@ mod watch;
 
 use files::{Content, Directory, refused};
 use parse::{File, Format, Parsed, parse};
-use places::Place;
 pub use places::Places;
+use places::{NETWORKD_LINKS, Place, REMEDY_FOR_A_PART};
 pub use watch::Watch;
 
 /// How often, and how soon again, a file is looked at that somebody is writing right now. Those
@@ -54,7 +55,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 pub fn read(places: &Places, now: SystemTime) -> Hints {
     let mut reader = Reader { places, now: seconds(now), hints: Hints::default() };
     for place in places.all() {
-        // It is read beside the leases.
+        // It says nothing without the lease, and is read beside it.
         if place.format != Format::NetworkdLink {
             reader.read(&place);
         }
@@ -64,13 +65,6 @@ pub fn read(places: &Places, now: SystemTime) -> Hints {
     hints.found.sort();
     hints.refused.sort();
     hints
-}
-
-/// When the first of the hints ends: then they are to be read again.
-#[must_use]
-pub fn first_expiry(hints: &Hints) -> Option<SystemTime> {
-    let end = hints.found.iter().filter_map(|h| h.expires).min()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(end))
 }
 
 /// Seconds since 1970.
@@ -98,10 +92,12 @@ impl Reader<'_> {
         }
         self.hints.refused.extend(too_many);
         let links = match place.format {
-            Format::Networkd => match Directory::open(self.places.root(), &place.beside("links")) {
-                Ok(links) => links,
-                Err(e) => return self.hints.refused.push(e),
-            },
+            Format::Networkd => {
+                match Directory::open(self.places.root(), Path::new(NETWORKD_LINKS)) {
+                    Ok(links) => links,
+                    Err(e) => return self.hints.refused.push(e),
+                }
+            }
             _ => None,
         };
         for name in names {
@@ -110,7 +106,10 @@ impl Reader<'_> {
                 format => self.file(&directory, &name, format),
             };
             match found {
-                Ok(hints) => self.hints.found.extend(hints),
+                Ok(hints) => {
+                    self.hints.found.extend(hints.found);
+                    self.hints.refused.extend(hints.refused);
+                }
                 Err(e) => self.hints.refused.push(e),
             }
         }
@@ -122,30 +121,30 @@ impl Reader<'_> {
         leases: &Directory,
         links: Option<&Directory>,
         name: &str,
-    ) -> Result<Vec<Hint>, Refused> {
-        let Some(links) = links else { return Ok(Vec::new()) };
-        let Some(state) = links.read(name)? else { return Ok(Vec::new()) };
+    ) -> Result<Hints, Refused> {
+        let Some(links) = links else { return Ok(Hints::default()) };
+        let Some(state) = links.read(name)? else { return Ok(Hints::default()) };
         let shown = links.shown(name);
         let is_leftover = networkd::is_leftover(self.as_file(name, &shown, &state));
         match is_leftover {
             Ok(false) => self.file(leases, name, Format::Networkd),
-            Ok(true) => Ok(Vec::new()),
+            Ok(true) => Ok(Hints::default()),
             Err(e) => Err(refused(shown, e, Format::NetworkdLink.remedy())),
         }
     }
 
-    fn file(
-        &self,
-        directory: &Directory,
-        name: &str,
-        format: Format,
-    ) -> Result<Vec<Hint>, Refused> {
+    fn file(&self, directory: &Directory, name: &str, format: Format) -> Result<Hints, Refused> {
         let shown = directory.shown(name);
         for look in 1.. {
             let Some(content) = directory.read(name)? else { break };
             let parsed = parse(format, self.as_file(name, &shown, &content));
-            let Parsed { hints, is_cut } =
+            let Parsed { hints, is_cut, passed_over } =
                 parsed.map_err(|e| refused(&shown, e, format.remedy()))?;
+            let passed_over = passed_over.into_iter();
+            let hints = Hints {
+                found: hints,
+                refused: passed_over.map(|e| refused(&shown, e, REMEDY_FOR_A_PART)).collect(),
+            };
             if !is_cut {
                 return Ok(hints);
             }
@@ -160,39 +159,11 @@ impl Reader<'_> {
                 return Err(refused(&shown, "it ends too soon", format.remedy()));
             }
         }
-        Ok(Vec::new())
+        Ok(Hints::default())
     }
 
     fn as_file<'a>(&self, name: &'a str, shown: &'a str, content: &'a Content) -> File<'a> {
         let Content { bytes, modified } = content;
         File { name, shown, bytes, modified: *modified, now: self.now }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_expiry_is_the_soonest() {
-        let hint = |expires| Hint {
-            link: multihome_core::model::hint::HintedLink::Index(2),
-            family: multihome_core::Family::V4,
-            source: multihome_core::model::hint::Source::Dhclient,
-            file: String::new(),
-            address: None,
-            gateways: Vec::new(),
-            former: Vec::new(),
-            routes: Vec::new(),
-            since: 0,
-            expires,
-        };
-        let of = |ends: &[Option<u64>]| {
-            let found = ends.iter().map(|end| hint(*end)).collect();
-            first_expiry(&Hints { found, refused: Vec::new() })
-        };
-        assert_eq!(of(&[Some(70), None, Some(60)]), Some(UNIX_EPOCH + Duration::from_secs(60)));
-        assert_eq!(of(&[None]), None);
-        assert_eq!(of(&[Some(u64::MAX)]), None, "beyond what can be waited for");
     }
 }

@@ -28,8 +28,12 @@ pub(crate) fn lease(file: File<'_>) -> Result<Vec<Hint>, String> {
     let link = index(file.name).ok_or_else(|| not(file.name, "interface index"))?;
     let address = value(text, "ADDRESS").ok_or("it has no ADDRESS")?;
     let address: Ipv4Addr = address.parse().map_err(|_| not(address, "IPv4 address"))?;
-    let routers = routes::addresses(value(text, "ROUTER").unwrap_or(""))?;
-    let pairs = |key: &str| value(text, key).map(routes::from_text).transpose();
+    let named = |key: &str, e: String| format!("{key}: {e}");
+    let routers = routes::addresses(value(text, "ROUTER").unwrap_or(""));
+    let routers = routers.map_err(|e| named("ROUTER", e))?;
+    let pairs = |key: &str| {
+        value(text, key).map(|v| routes::from_text(v).map_err(|e| named(key, e))).transpose()
+    };
     let classless = match pairs("CLASSLESS_ROUTES")? {
         Some(pairs) => Some(pairs),
         None => pairs("ROUTES")?,

@@ -33,18 +33,21 @@ pub struct Parsed {
     pub hints: Vec<Hint>,
     /// Whether it ends too soon, as one that is being written.
     pub is_cut: bool,
+    /// What is wrong with parts of it, which are passed over.
+    pub passed_over: Vec<String>,
 }
 
 /// What a file says, or why it cannot be believed.
 pub fn parse(format: Format, file: File<'_>) -> Result<Parsed, String> {
     // A clock that was set back must not make a lease longer.
     let file = File { modified: file.modified.min(file.now), ..file };
-    let whole = |hints: Vec<Hint>| Parsed { hints, is_cut: false };
+    let whole = |hints: Vec<Hint>| Parsed { hints, ..Parsed::default() };
     match format {
         Format::Networkd => networkd::lease(file).map(whole),
-        Format::NetworkdLink => Ok(Parsed::default()),
+        // It knows no ways out, only whether the lease beside it is in force.
+        Format::NetworkdLink => networkd::is_leftover(file).map(|_| Parsed::default()),
         Format::NetworkManager => networkmanager::device(file).map(whole),
-        Format::Dhclient => dhclient::leases(file),
+        Format::Dhclient => Ok(dhclient::leases(file)),
         Format::Dhcpcd => dhcpcd::lease(file),
         Format::Initramfs => initramfs::config(file).map(whole),
         Format::Record => records::hints(file).map(whole),

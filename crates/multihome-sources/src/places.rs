@@ -21,7 +21,8 @@ pub struct Places {
 pub enum Format {
     /// `/run/systemd/netif/leases/<ifindex>`.
     Networkd,
-    /// `/run/systemd/netif/links/<ifindex>`: says whether the lease beside it is in force.
+    /// `/run/systemd/netif/links/<ifindex>`: no ways out, but whether the lease of the same name
+    /// is in force.
     NetworkdLink,
     /// `/run/NetworkManager/devices/<ifindex>`.
     NetworkManager,
@@ -44,10 +45,13 @@ pub(crate) struct Place {
     pub(crate) format: Format,
 }
 
+/// Where networkd says what is its.
+pub(crate) const NETWORKD_LINKS: &str = "run/systemd/netif/links";
+
 /// The directories that are the same everywhere.
 const DIRECTORIES: [(&str, Format); 9] = [
     ("run/systemd/netif/leases", Format::Networkd),
-    ("run/systemd/netif/links", Format::NetworkdLink),
+    (NETWORKD_LINKS, Format::NetworkdLink),
     ("run/NetworkManager/devices", Format::NetworkManager),
     ("var/lib/dhcp", Format::Dhclient),     // Debian
     ("var/lib/dhclient", Format::Dhclient), // RHEL
@@ -102,15 +106,6 @@ impl Places {
     }
 }
 
-// ===== impl Place =====
-
-impl Place {
-    /// A directory beside it.
-    pub(crate) fn beside(&self, name: &str) -> PathBuf {
-        self.dir.with_file_name(name)
-    }
-}
-
 /// A path as it is below the root.
 fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
@@ -153,22 +148,20 @@ impl Format {
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Format::Networkd | Format::NetworkdLink => {
-                "`networkctl reconfigure INTERFACE` writes it anew; until then, name the `gateway` in the \
-                 configuration"
+                "`networkctl reconfigure INTERFACE` writes it anew"
             }
-            Format::NetworkManager => {
-                "`nmcli device reapply INTERFACE` writes it anew; until then, name the `gateway` in the \
-                 configuration"
-            }
-            Format::Dhclient | Format::Dhcpcd => {
-                "remove it: the client's next lease writes it anew; or name the `gateway` in the \
-                 configuration"
-            }
-            Format::Initramfs => "remove it, and name the `gateway` in the configuration",
+            Format::NetworkManager => "`nmcli device reapply INTERFACE` writes it anew",
+            // It is kept open: what is written into one that was removed nobody sees.
+            Format::Dhclient => "remove it while dhclient is stopped",
+            Format::Dhcpcd => "remove it: dhcpcd's next lease writes it anew",
+            Format::Initramfs => "remove it, and configure the `gateway`",
             Format::Record => "remove it: the next hook writes it anew",
         }
     }
 }
+
+/// What to do about a part of a file: what a server sent it sends again.
+pub(crate) const REMEDY_FOR_A_PART: &str = "configure the `gateway`";
 
 /// The interface index that a file is named after.
 pub(crate) fn index(name: &str) -> Option<u32> {

@@ -23,7 +23,7 @@ pub(crate) struct Record {
 /// What a file says.
 pub(crate) fn hints(file: File<'_>) -> Result<Vec<Hint>, String> {
     let record: Record =
-        serde_json::from_str(file.text()?).map_err(|e| on_a_line(&e.to_string(), 200))?;
+        serde_json::from_str(file.text()?).map_err(|e| on_a_line(&e.to_string(), 40))?;
     let mut hints: Vec<Hint> = Vec::new();
     for mut hint in record.hints {
         check(&hint)?;
@@ -124,5 +124,12 @@ mod tests {
         ] {
             assert!(parsed(&TWO_ROUTERS.replace(from, to), 150).is_err(), "{from} -> {to}");
         }
+    }
+    #[test]
+    fn what_is_told_of_a_record_is_a_line() {
+        let key = format!("{{\"\\u001b[2J\\n{}\": 1}}", "x".repeat(500));
+        let told = parsed(&key, 150).unwrap_err();
+        assert!(told.contains("?[2J?"), "{told}");
+        assert!(told.len() < 50 && !told.contains(char::is_control), "{told}");
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn from_octets(octets: &[u8]) -> Result<Vec<Pair>, String> {
         let network = significant(len, &mut rest)?;
         let mut gateway = [0; 4];
         for octet in &mut gateway {
-            *octet = rest.next().ok_or("option 121 ends within a route")?;
+            *octet = rest.next().ok_or("it ends within a route")?;
         }
         pairs.push((network, len, Ipv4Addr::from(gateway)));
     }
@@ -169,11 +169,11 @@ fn from_pairs(
 /// The octets of a network that its length makes significant; the others were not sent.
 fn significant(len: u8, octets: &mut impl Iterator<Item = u8>) -> Result<Ipv4Addr, String> {
     if len > 32 {
-        return Err(format!("option 121 has a network of {len} bits"));
+        return Err(format!("a network of {len} bits"));
     }
     let mut network = [0; 4];
     for octet in network.iter_mut().take(usize::from(len).div_ceil(8)) {
-        *octet = octets.next().ok_or("option 121 ends within a route")?;
+        *octet = octets.next().ok_or("it ends within a route")?;
     }
     Ok(Ipv4Addr::from(network))
 }
@@ -206,7 +206,7 @@ pub(crate) fn not(word: &str, what: &str) -> String {
 
 /// The beginning of a text, as a message shows it.
 pub(crate) fn beginning(text: &str) -> String {
-    on_a_line(text, 40)
+    on_a_line(text, 24)
 }
 
 /// What a message shows of a text: no more than so many characters, and none that a terminal
@@ -309,5 +309,14 @@ mod tests {
         assert!(from_hex("10:a:zz").is_err());
         assert!(from_octets(&[0; 5 * (MAX + 1)]).is_err());
         assert!(from_octets(&[0; 5 * MAX]).is_ok());
+    }
+    #[test]
+    fn a_message_shows_nothing_that_a_terminal_obeys() {
+        let told = from_text("\u{1b}[2J\u{7}\u{9b}31m\u{7f} 10").unwrap_err();
+        assert_eq!(told, "`?[2J??31m?` is not an octet");
+        assert_eq!(from_hex("\u{1b}:a").unwrap_err(), "`?` is not a hexadecimal octet");
+        assert_eq!(beginning("one\r\ntwo\0"), "one??two?");
+        assert_eq!(on_a_line("\u{1b}\u{1b}\u{1b}", 2), "??...");
+        assert_eq!(on_a_line("gr\u{fc}n", 4), "gr\u{fc}n", "characters, not bytes");
     }
 }

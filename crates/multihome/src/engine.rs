@@ -138,7 +138,12 @@ impl Engine {
         let now = SystemTime::now();
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         self.snapshot.hints = multihome_sources::read(&self.places, now);
-        self.memory.end_leases(seconds);
+        for ended in self.memory.end_leases(seconds) {
+            let link = self.snapshot.links().find(|l| l.identity() == ended.link);
+            if let (Some(gateway), Some(link)) = (ended.gateway, link) {
+                log::info!("the lease that told gateway {gateway} of {} has ended", link.name);
+            }
+        }
         let ends = [self.snapshot.hints.first_end(), self.memory.first_end()];
         let left = ends.into_iter().flatten().min().map(|end| end.saturating_sub(seconds));
         self.lookout.expects_end(left.map(Duration::from_secs));

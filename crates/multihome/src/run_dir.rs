@@ -19,9 +19,6 @@ use rustix::io::Errno;
 
 use crate::error::{self, Failure};
 
-/// How long a command waits for another one's changes; those take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How long whoever asks for the daemon may hold its lock.
 const PROBE: Duration = Duration::from_millis(200);
 
@@ -119,13 +116,13 @@ impl RunDir {
 
 impl ChangeLock {
     /// Takes the lock, waiting for another command to finish.
-    pub fn take(&self) -> Result<Held, Failure> {
+    pub fn take(&self, patience: Duration) -> Result<Held, Failure> {
         let start = Instant::now();
         loop {
             if let Some(held) = self.try_take()? {
                 return Ok(held);
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 return Err(Failure::Locked { holder: self.holder() });
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -6,6 +6,8 @@
 //! snapshot, so that a plan can be made again from it; files are read in `multihome-sources`,
 //! which leaves out what has expired.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -126,17 +128,22 @@ impl Hints {
         self.found.iter().filter_map(|h| h.expires).min()
     }
 
-    /// What holds of a link that has `addresses`, all of one family: the newest that is not of
-    /// another time.
+    /// What holds of a link that has `addresses`, all of one family: for each address the newest,
+    /// and those first that name a gateway. An address without a router beside one with a router
+    /// takes nothing away from it.
     #[must_use]
-    pub fn of(&self, link: &Link, family: Family, addresses: &[Address]) -> Option<&Hint> {
+    pub fn of(&self, link: &Link, family: Family, addresses: &[Address]) -> Vec<&Hint> {
         let holds = |h: &&Hint| {
             h.family == family
                 && h.is_of(link)
                 && h.address.is_none_or(|a| addresses.iter().any(|known| known.local == a))
         };
-        // The first of those that are as new.
-        self.found.iter().filter(holds).rev().max_by_key(|h| h.since)
+        let mut hints: Vec<&Hint> = self.found.iter().filter(holds).collect();
+        hints.sort_by_key(|h| Reverse(h.since));
+        let mut seen = BTreeSet::new();
+        hints.retain(|h| seen.insert(h.address));
+        hints.sort_by_key(|h| h.gateways.is_empty());
+        hints
     }
 }
 

@@ -75,7 +75,12 @@ fn absent(make: bool) -> io::Result<Option<Directory>> {
 }
 
 fn believed(places: &Places, path: &Path) -> io::Result<Option<Directory>> {
-    let told = |e: &Refused| io::Error::other(format!("{}: {} ({})", e.file, e.reason, e.remedy));
+    // The caller names the directory of the records, so only another is named here.
+    let told = |Refused { file, reason, remedy }: &Refused| {
+        let is_named = Path::new(file).strip_prefix("/").is_ok_and(|f| f == places.records());
+        let which = if is_named { String::new() } else { format!("{file}: ") };
+        io::Error::other(format!("{which}{reason} ({remedy})"))
+    };
     let Some(directory) = Directory::open(places.root(), path).map_err(|e| told(&e))? else {
         return Ok(None);
     };

@@ -1,7 +1,7 @@
 //! What is not believed, and what is said about it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 
 use multihome_core::model::hint::Refused;
 
@@ -64,6 +64,107 @@ fn a_directory_that_is_a_link_of_ours_is_followed() {
     assert_eq!(root.read(NOW).found.len(), 1);
     root.chmod("data/dhcp", 0o777);
     assert!(refused(&root).reason.contains("writable for others"));
+    assert_eq!(refused(&root).file, "/data/dhcp", "where it is, not where it was looked for");
+}
+
+#[test]
+fn where_a_link_leads_through_is_judged_too() {
+    let linked = |targets: [(&str, &str); 2]| {
+        let root = Root::new();
+        root.write("data/dhcp/dhclient.leases", LEASE);
+        root.mkdir("var/lib");
+        for (link, target) in targets {
+            symlink(target, root.path(link)).expect("a link");
+        }
+        root
+    };
+    for targets in [
+        [("var/lib/dhcp", "../../data/dhcp"), ("x", "y")],
+        [("var/lib/dhcp", "/data/dhcp"), ("x", "y")], // as the host sees it
+        [("var/lib/dhcp", "../../d/dhcp"), ("d", "data")],
+        [("var/lib/dhcp", "/d"), ("d", "/../data/./dhcp/")],
+    ] {
+        let root = linked(targets);
+        let hints = root.read(NOW);
+        assert_eq!(hints.found.len(), 1, "{targets:?}: {hints:?}");
+        assert_eq!(hints.found[0].file, format!("/{FILE}"), "named as it was looked for");
+        root.chmod("data", 0o777);
+        assert_eq!(refused(&root).file, "/data", "{targets:?}");
+        root.chmod("data", 0o1777);
+        assert_eq!(root.read(NOW).found.len(), 1, "what is ours is safe in one like /tmp");
+    }
+    let root = linked([("var/lib/dhcp", "dhcp2"), ("var/lib/dhcp2", "dhcp")]);
+    assert!(root.read(NOW).is_empty(), "in a circle");
+    let root = linked([("var/lib/dhcp", "nowhere"), ("x", "y")]);
+    assert!(root.read(NOW).is_empty());
+}
+
+/// A directory that a link of root's leads to, and what `whose` of its directories another
+/// user's are. None where we may not give any away.
+fn given_away(whose: &[&str]) -> Option<Root> {
+    let root = Root::new();
+    root.write("data/dhcp/dhclient.leases", LEASE);
+    root.mkdir("var/lib");
+    symlink("../../data/dhcp", root.path("var/lib/dhcp")).expect("a link");
+    whose.iter().try_for_each(|path| chown(root.path(path), Some(1000), None)).ok()?;
+    Some(root)
+}
+
+#[test]
+fn what_an_ordinary_user_puts_where_a_link_leads_is_not_believed() {
+    let all = ["data/dhcp", "data/dhcp/dhclient.leases"];
+    let Some(root) = given_away(&all) else { return };
+    assert_eq!(
+        root.read(NOW).found.len(),
+        1,
+        "root's own directory holds it, so root put it there"
+    );
+    root.chmod("data", 0o1777);
+    let refused_there = refused(&root);
+    assert_eq!(refused_there.file, "/data");
+    assert!(refused_there.reason.contains("writable for others"), "{refused_there:?}");
+    // Whose the directory above is, he can have made the last one at any time.
+    let Some(root) = given_away(&["data"]) else { return };
+    let refused_there = refused(&root);
+    assert_eq!(refused_there.file, "/data");
+    assert!(refused_there.reason.contains("user 1000"), "{refused_there:?}");
+}
+
+#[test]
+fn what_is_said_fits_into_a_line() {
+    let root = Root::new();
+    root.write(FILE, LEASE.replace("10.0.1.1;", "10.0.1.1; option unknown-121 28:a;"));
+    root.write("run/systemd/netif/leases/2", "ADDRESS=10.0.1.5\nROUTER=a-very-long-word-indeed\n");
+    root.write("run/systemd/netif/links/2", "ADMIN_STATE=configured\n");
+    root.write("run/systemd/netif/leases/3", "ADDRESS=10.0.1.5\n");
+    root.write("run/systemd/netif/links/3", "");
+    root.write("run/systemd/netif/leases/4", "ADDRESS=10.0.1.5\nCLASSLESS_ROUTES=x\n");
+    root.write("run/systemd/netif/links/4", "ADMIN_STATE=configured\n");
+    root.write("run/NetworkManager/devices/2", "[device]\nmanaged=true\n[dhcp4]\nx=y\n");
+    root.write("var/lib/dhcpcd/eth1.lease", [1; 300]);
+    root.write("run/net-eth1.conf", "DEVICE=eth1\nIPV4ADDR=x\n");
+    root.write("run/multihome/hints/x.json", "{\"hints\": [{\"\u{1b}\": 3}]}");
+    root.mkdir("var/lib/dhcpcd/eth2.lease");
+    root.write("var/lib/dhcpcd/eth3.lease", "");
+    root.chmod("var/lib/dhcpcd/eth3.lease", 0o666);
+    root.mkdir("var/lib/dhclient");
+    root.write("var/lib/dhclient/dhclient.leases", "");
+    root.chmod("var/lib/dhclient", 0o777);
+    let refused = root.read(NOW).refused;
+    assert_eq!(refused.len(), 11, "{refused:#?}");
+    for Refused { file, reason, remedy } in refused {
+        let line = format!(" is not believed: {reason} ({remedy})");
+        assert!(line.len() <= 105, "{} columns: {file}{line}", line.len());
+        assert!(!line.contains(char::is_control) && !line.contains(&file), "{file}{line}");
+        assert!(!reason.contains(['(', ')']) && !remedy.contains(['(', ')']), "{file}{line}");
+    }
+}
+
+#[test]
+fn a_name_that_a_terminal_obeys_is_nobodys() {
+    let root = Root::new();
+    root.write("var/lib/dhcp/dhclient.\u{1b}[2J.leases", "lease {");
+    assert!(root.read(NOW).is_empty());
 }
 
 #[test]
@@ -74,7 +175,7 @@ fn what_others_can_write_is_not_believed() {
         root.chmod(FILE, mode);
         let refused = refused(&root);
         assert!(refused.reason.contains(&format!("{mode:o}")), "{refused:?}");
-        assert_eq!(refused.remedy, format!("chmod go-w /{FILE}"));
+        assert_eq!(refused.remedy, "`chmod go-w` mends it");
     }
     for directory in ["var/lib/dhcp", "var/lib", "var"] {
         let root = Root::new();

@@ -2,6 +2,7 @@
 
 mod cases;
 mod defence;
+mod dhclient;
 mod hooks;
 mod root;
 mod watch;

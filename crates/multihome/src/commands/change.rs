@@ -1,6 +1,9 @@
 //! `multihome apply` and `down`: one reconcile, then the result is read back.
 
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use multihome_core::Change;
 use rustix::thread::{CapabilitySet, capabilities};
@@ -14,12 +17,16 @@ use crate::run_dir::RunDir;
 use crate::words::plan::{FailedJson, PlanJson};
 use crate::words::{self, plural};
 
+/// How long a command waits for another one's changes; those take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Puts the host right once.
 pub fn apply(named: Option<&Path>, args: &Json) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
     require_net_admin()?;
     let dir = RunDir::open()?;
     let engine = Engine::open(config, &dir)?;
+    rise(&dir);
     change(engine, &dir, Goal::Plan, "apply", args.json)
 }
 
@@ -38,8 +45,37 @@ pub fn down(named: Option<&Path>, args: &DownArgs) -> Result<u8, Failure> {
     let mut engine = Engine::open(config, &dir)?;
     if daemon.is_none() {
         engine.forget(); // the daemon's memory is its own
+        lie_down(&dir);
     }
     change(engine, &dir, Goal::Nothing, "down", args.json)
+}
+
+/// The mark that `down` leaves: hooks change nothing while it is there.
+const MARK: &str = "down";
+
+/// Whether multihome was taken down, and nobody has asked for it since.
+pub fn is_down(dir: &RunDir) -> bool {
+    dir.join(MARK).exists()
+}
+
+/// Makes hooks change nothing: the next renewal of a lease must not put everything back.
+fn lie_down(dir: &RunDir) {
+    match OpenOptions::new().write(true).create_new(true).open(dir.join(MARK)) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            log::warn!("{}: {e}: hooks may put everything back", dir.join(MARK).display());
+        }
+        _ => {}
+    }
+}
+
+/// Lets hooks work again.
+pub fn rise(dir: &RunDir) {
+    match fs::remove_file(dir.join(MARK)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            log::warn!("{}: {e}: hooks will change nothing", dir.join(MARK).display());
+        }
+        _ => {}
+    }
 }
 
 /// What a reconcile did, and what is still to be done after it.
@@ -57,7 +93,7 @@ fn change(
     verb: &'static str,
     json: bool,
 ) -> Result<u8, Failure> {
-    let Reconciled { outcome, left } = reconcile(&mut engine, dir, goal, verb)?;
+    let Reconciled { outcome, left } = reconcile(&mut engine, dir, goal, verb, PATIENCE)?;
     report(&engine, &outcome, &left, verb, json)
 }
 
@@ -67,9 +103,10 @@ pub fn reconcile(
     dir: &RunDir,
     goal: Goal,
     verb: &'static str,
+    patience: Duration,
 ) -> Result<Reconciled, Failure> {
     let lock = dir.change_lock(verb)?;
-    let _held = lock.take()?;
+    let _held = lock.take(patience)?;
     engine.observe()?;
     let steps = engine.prepare(goal)?;
     let outcome = engine.take(steps);

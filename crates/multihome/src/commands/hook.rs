@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use multihome_sources::hook::{self, Hook};
 
-use super::change::{Reconciled, reconcile, require_net_admin};
+use super::change::{self, Reconciled, reconcile, require_net_admin};
 use crate::cli::{HookArgs, HookName};
 use crate::config_files;
 use crate::engine::{Engine, Goal};
@@ -25,9 +25,12 @@ use crate::words::plural;
 /// No manager waits longer for us. A reconcile takes milliseconds; another multihome may have the
 /// lock for as long.
 const LIMIT: Duration = Duration::from_secs(3);
+/// So that who has the lock can still be named.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Does what there is to do for a hook; the exit code is always 0.
 pub fn hook(named: Option<&Path>, args: &HookArgs) -> u8 {
+    logger::never_wait();
     logger::also_to_syslog();
     let (done, finished) = mpsc::channel();
     let (named, args) = (named.map(Path::to_owned), args.clone());
@@ -41,7 +44,10 @@ pub fn hook(named: Option<&Path>, args: &HookArgs) -> u8 {
     };
     match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(failure)) => log::error!("{failure}"),
+        Ok(Err(failure)) => match failure.hint() {
+            Some(hint) => log::error!("{failure} (hint: {hint})"),
+            None => log::error!("{failure}"),
+        },
         // The thread ends with the process; what it has not done yet, the next hook does.
         Err(_) => log::error!("not done after {} s: given up", LIMIT.as_secs()),
     }
@@ -58,7 +64,10 @@ fn follow(named: Option<PathBuf>, args: &HookArgs) -> Result<(), Failure> {
     let places = dir.places();
     let to_do = match hook::told(hook, &environment, &args.arguments, SystemTime::now()) {
         Ok(told) => {
-            hook::record(&places, &told).map_err(error::file(dir.join("hints")))?;
+            // What the kernel shows is put right all the same.
+            if let Err(e) = hook::record(&places, &told) {
+                log::error!("what {hook} told could not be written down: {e}");
+            }
             told.reconcile
         }
         Err(e) => {
@@ -66,13 +75,13 @@ fn follow(named: Option<PathBuf>, args: &HookArgs) -> Result<(), Failure> {
             true // something happened, and the kernel shows what
         }
     };
-    if !to_do || dir.daemon().is_some() {
+    if !to_do || dir.daemon().is_some() || change::is_down(&dir) {
         return Ok(());
     }
     let config = config_files::read(named.as_deref())?;
     require_net_admin()?;
     let mut engine = Engine::open(config, &dir)?;
-    let Reconciled { outcome, left } = reconcile(&mut engine, &dir, Goal::Plan, "hook")?;
+    let Reconciled { outcome, left } = reconcile(&mut engine, &dir, Goal::Plan, "hook", PATIENCE)?;
     if !left.is_empty() {
         let what = plural(left.len(), "change");
         return Err(Failure::Incomplete(format!("{what} could not be made: see `multihome plan`")));

@@ -5,7 +5,7 @@ mod config;
 mod hook;
 mod read;
 
-pub use change::require_net_admin;
+pub use change::{require_net_admin, rise};
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::daemon;

@@ -9,6 +9,7 @@ use multihome_core::diff::{diff, revert};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 
+use super::change::is_down;
 use crate::cli::{Json, PlanArgs, Reading};
 use crate::config_files;
 use crate::engine::{Engine, Goal, Steps};
@@ -29,6 +30,7 @@ pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     let watch = match (&args.snapshot, RunDir::path().daemon()) {
         (Some(_), _) => Watch::File,
         (None, Some(holder)) => Watch::By(holder),
+        (None, None) if is_down(&RunDir::path()) => Watch::Down,
         (None, None) => Watch::Nobody,
     };
     let Seen { snapshot, plan, changes } = look(&config, args)?;

@@ -22,10 +22,11 @@ use multihome_core::Change;
 use multihome_kernel::{Error, Noted, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::commands::require_net_admin;
+use crate::commands::{require_net_admin, rise};
 use crate::config_files;
 use crate::engine::{Engine, Goal, Outcome};
 use crate::error::{self, Failure};
+use crate::logger;
 use crate::run_dir::{ChangeLock, RunDir};
 use crate::words;
 
@@ -46,6 +47,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(20);
 /// After this long it is said who has the lock, and again after ten times as long.
 const LOCKED_LONG: Duration = Duration::from_secs(5);
 const LOCKED_SAY_AGAIN: Duration = Duration::from_secs(50);
+/// Files are read no more often than this.
+const FILES_PAUSE: Duration = Duration::from_millis(100);
 /// After a failed step: the first and the longest wait.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
@@ -55,6 +58,8 @@ pub fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
     require_net_admin()?;
     let dir = RunDir::open()?;
     let _daemon = dir.become_daemon()?;
+    logger::never_wait();
+    rise(&dir);
     let signals = Signals::install()?;
     let watch = Watch::open().map_err(error::kernel("watch the kernel"))?;
     let engine = Engine::open(config, &dir)?;
@@ -64,6 +69,7 @@ pub fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
         lock: dir.change_lock("run")?,
         named,
         files: watch_files(&engine),
+        files_at: now,
         engine,
         watch,
         signals,
@@ -93,6 +99,8 @@ struct Daemon {
     /// Says when a file that may know a gateway changes; none when the kernel gives none
     /// (`fs.inotify.max_user_instances`): then they are read at the slow look.
     files: Option<multihome_sources::Watch>,
+    /// When files may be read again: whoever writes one in a loop must not keep us busy.
+    files_at: Instant,
     signals: Signals,
     supervisor: Supervisor,
     watchdog: Option<(Duration, Instant)>,
@@ -156,6 +164,7 @@ impl Daemon {
             let now = Instant::now();
             if now >= self.slow_look {
                 self.look = Look::All;
+                self.files = self.files.take().or_else(|| watch_files(&self.engine));
                 self.ask_for(now);
             }
             if self.engine.doubt_expired() {
@@ -172,13 +181,16 @@ impl Daemon {
             Some(self.slow_look),
             self.watchdog.map(|(_, at)| at),
             self.engine.next_look(),
+            // Until then nobody waits for them.
+            (self.files_at > now).then_some(self.files_at),
         ];
         let timeout = next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
         let mut fds = vec![
             PollFd::new(&self.watch, PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
         ];
-        fds.extend(self.files.as_ref().map(|files| PollFd::new(files, PollFlags::IN)));
+        let files = self.files.as_ref().filter(|_| self.files_at <= now);
+        fds.extend(files.map(|files| PollFd::new(files, PollFlags::IN)));
         match poll(&mut fds, timeout.map(timespec).as_ref()) {
             Ok(_) => {
                 let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
@@ -194,6 +206,7 @@ impl Daemon {
         let Some(files) = &mut self.files else { return };
         match files.drain() {
             Ok(true) => {
+                self.files_at = Instant::now() + FILES_PAUSE;
                 self.engine.read_hints();
                 self.ask_for(Instant::now());
             }

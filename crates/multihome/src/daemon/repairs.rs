@@ -44,8 +44,7 @@ impl Repairs {
             return;
         }
         let cure = if who.starts_with("systemd-network") {
-            "; to stop it, set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in \
-             /etc/systemd/networkd.conf.d/"
+            "; to stop it, set ManageForeignRoutingPolicyRules=no in /etc/systemd/networkd.conf.d/"
         } else {
             ""
         };

@@ -71,7 +71,7 @@ pub fn note(note: &Note, names: &Names) -> String {
             format!("primary = \"{primary}\" names no uplink of this host")
         }
         Note::FileRefused(Refused { file, reason, remedy }) => {
-            format!("{file} is not believed: {reason} (hint: {remedy})")
+            format!("{file} is not believed: {reason} ({remedy})")
         }
         Note::InterfaceAbsent { name } => {
             format!("interface.{name} is configured, and this host has no such interface")
@@ -88,10 +88,13 @@ pub fn learnt(learnt: &Learnt, names: &Names) -> String {
             names.table(*table),
             names::protocol(*protocol)
         ),
+        Learnt::Advertised { source, file } => {
+            format!("router advertisement, by {source} ({file})")
+        }
         Learnt::Hint { source: Source::Ifupdown, file } => format!("static, by ifupdown ({file})"),
         Learnt::Hint { source, file } => format!("lease, by {source} ({file})"),
         Learnt::StaticRoutes => "its static routes go through it".into(),
-        Learnt::Remembered => "remembered: nobody keeps a default by it now".into(),
+        Learnt::Remembered => "remembered: nobody names it now".into(),
     }
 }
 

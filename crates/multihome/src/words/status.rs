@@ -25,9 +25,9 @@ pub struct Status {
     pub summary: String,
     /// Who runs as the daemon.
     pub daemon: Option<String>,
-    /// Whether this is the kernel as it is, and not a file.
+    /// What to say of who keeps an eye on it.
     #[serde(skip)]
-    live: bool,
+    watched: Option<String>,
     /// The uplinks.
     pub uplinks: Vec<UplinkStatus>,
     /// Interfaces with a global address that are none.
@@ -49,6 +49,8 @@ pub enum Watch {
     By(String),
     /// Nobody: no daemon runs.
     Nobody,
+    /// Nobody, and `multihome down` was the last word.
+    Down,
     /// It is a file, of another time or host.
     File,
 }
@@ -159,10 +161,17 @@ impl Status {
         Status {
             verdict,
             summary,
-            live: watch != Watch::File,
+            watched: match &watch {
+                Watch::By(holder) => Some(format!("watched by {holder}")),
+                Watch::Nobody => Some("nobody watches: start `multihome run` to keep it so".into()),
+                Watch::Down => {
+                    Some("taken down, until `multihome apply` or `multihome run`".into())
+                }
+                Watch::File => None,
+            },
             daemon: match watch {
                 Watch::By(holder) => Some(holder),
-                Watch::Nobody | Watch::File => None,
+                Watch::Nobody | Watch::Down | Watch::File => None,
             },
             uplinks,
             others: plan
@@ -192,13 +201,8 @@ impl Status {
             _ => style.bad(&self.summary),
         };
         let _ = writeln!(out, "{}", style.bold(&headline));
-        let watched = match &self.daemon {
-            Some(holder) => Some(format!("watched by {holder}")),
-            None if self.live => Some("nobody watches: start `multihome run` to keep it so".into()),
-            None => None,
-        };
-        if let Some(watched) = watched {
-            let _ = writeln!(out, "{}", style.dim(&watched));
+        if let Some(watched) = &self.watched {
+            let _ = writeln!(out, "{}", style.dim(watched));
         }
         for why in &self.incomplete {
             let _ = writeln!(out, "{} {why}", style.bad("incomplete:"));

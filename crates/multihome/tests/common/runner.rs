@@ -169,6 +169,7 @@ fn in_namespaces(suite: Suite, trial: &str) -> ExitCode {
 
 /// The first process of a namespace buries the dead, also those of others: who asks whether a
 /// daemon is gone would see it for ever otherwise. When it ends, all others do.
+#[allow(clippy::zombie_processes)] // it is waited for with all the others
 fn first_process(trial: &str) -> ExitCode {
     let own = env::current_exe().expect("own path");
     let test = Command::new(own).args([HERE, trial]).spawn().expect("own program");

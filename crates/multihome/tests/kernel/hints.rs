@@ -4,13 +4,14 @@
 //! the managers.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use multihome_lab::{Mac, Topology};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::process::Signal;
 
 use crate::runner::tests;
@@ -32,6 +33,9 @@ tests![
     a_hook_leaves_the_work_to_the_daemon,
     what_a_hook_was_told_ends_with_its_lease,
     a_hook_never_fails_and_never_waits_long,
+    a_hook_whose_words_nobody_reads_ends_all_the_same,
+    a_daemon_whose_words_nobody_reads_goes_on,
+    what_was_taken_down_stays_down_at_the_next_renewal,
 ];
 
 const SECOND: &str = "10.0.1.204";
@@ -280,6 +284,57 @@ fn what_a_hook_was_told_ends_with_its_lease() {
     dhclient(&world, "BOUND", &bound);
     world.assert_answers(SECOND);
     world.assert_refused(SECOND, Duration::from_secs(8));
+}
+
+/// A pipe that is full, and that nobody reads.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while (&writer).write(&[b'.'; 4096]).is_ok() {}
+    while (&writer).write(b".").is_ok() {}
+    fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+fn a_hook_whose_words_nobody_reads_ends_all_the_same() {
+    let world = host();
+    let (_reader, writer) = full_pipe();
+    let mut command = world.command("hook dhclient");
+    command.env("interface", "ens6").env("reason", "BOUND").envs(BOUND).stderr(writer);
+    let mut child = world.host().spawn(&mut command).unwrap();
+    eventually("it ends", Duration::from_secs(5), || child.try_wait().unwrap().is_some());
+    world.assert_all_answer();
+}
+
+fn a_daemon_whose_words_nobody_reads_goes_on() {
+    let world = host();
+    let (_reader, writer) = full_pipe();
+    let mut command = world.command("run");
+    command.stderr(writer);
+    let mut child = world.host().spawn(&mut command).unwrap();
+    lease(LEASE);
+    world.assert_answers(SECOND);
+    world.ip("address add 10.0.1.77/24 dev ens6");
+    world.assert_in_sync(SOON);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn what_was_taken_down_stays_down_at_the_next_renewal() {
+    let world = host();
+    dhclient(&world, "BOUND", &BOUND);
+    assert_ne!(rules(&world, "-4"), [""; 0]);
+    world.must("down");
+    dhclient(&world, "RENEW", &BOUND);
+    assert_eq!(rules(&world, "-4"), [""; 0], "{}", world.dump());
+    let status = world.multihome("status").out;
+    assert!(status.contains("taken down"), "{status}");
+    world.must("apply");
+    world.assert_all_answer();
+    world.ip("rule del pref 10003");
+    dhclient(&world, "RENEW", &BOUND);
+    world.assert_all_answer();
 }
 
 fn a_hook_never_fails_and_never_waits_long() {

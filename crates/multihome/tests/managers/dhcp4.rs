@@ -6,6 +6,7 @@ use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable as _, Encodable as _};
 use ipnet::Ipv4Net;
 use multihome_core::Prefix;
+use multihome_lab::Mac;
 
 use crate::server::{Conduct, Lease4, State};
 
@@ -48,6 +49,12 @@ pub fn answer(state: &mut State, packet: &[u8]) -> Option<(Vec<u8>, Ipv4Addr)> {
         }
         _ => None,
     }
+}
+
+/// Whose request a packet is.
+pub fn client(packet: &[u8]) -> Option<Mac> {
+    let request = Message::from_bytes(packet).ok()?;
+    Some(Mac(request.chaddr().try_into().ok()?))
 }
 
 fn reply(state: &State, request: &Message, kind: MessageType) -> Option<(Vec<u8>, Ipv4Addr)> {

@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::program::Program;
-use crate::server::{Conduct, Server};
+use crate::server::{Conduct, Network, Server};
 use crate::state::PROTOCOL;
 use crate::tree;
 use crate::world::{Daemon, Said, World, eventually};
@@ -27,6 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Machine {
     world: World,
     servers: BTreeMap<String, Server>,
+    network: Network,
     /// The first process of a system that was booted.
     init: Option<u32>,
 }
@@ -62,15 +63,25 @@ pub(crate) use stories;
 /// The units that may configure networks.
 const MANAGERS: &[&str] =
     &["NetworkManager", "systemd-networkd", "networking", "networkd-dispatcher"];
-/// Units that have nothing to do here, or wait for what may not be.
-const NEVER: &[&str] = &["systemd-udevd", "console-getty", "getty.target"];
+/// The unit of udev.
+pub const UDEV: &str = "systemd-udevd";
+/// Units that have nothing to do here, wait for what may not be, or would start over all devices of
+/// the machine.
+const NEVER: &[&str] = &["systemd-udev-trigger", "console-getty", "getty.target"];
+/// The rules of udev that are about interfaces of networks, and that systemd needs.
+const UDEV_RULES: &[&str] = &[
+    "75-multihome-ifupdown.rules",
+    "80-ifupdown.rules",
+    "80-net-setup-link.rules",
+    "99-systemd.rules",
+];
 
 /// Becomes a system's first process, in namespaces and a control group of its own. `/proc/sys` is
 /// read-only but for `net`, again, since its `/proc` is another one.
 const BOOT: &str = r#"
 set -e
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir /sys/fs/cgroup/box
+mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /sys/fs/cgroup/box
 echo $$ > /sys/fs/cgroup/box/cgroup.procs
 exec unshare --pid --mount --cgroup --fork --kill-child --mount-proc sh -ec '
     umount /sys/fs/cgroup
@@ -91,7 +102,8 @@ impl Machine {
     pub fn new(topology: Topology) -> Machine {
         let lab = Lab::build_bare(topology).unwrap();
         mount_sys(lab.host());
-        Machine { world: World { lab }, servers: BTreeMap::new(), init: None }
+        let world = World { lab };
+        Machine { world, servers: BTreeMap::new(), network: Network::default(), init: None }
     }
 
     /// A host with bare cards, to each of which its port gives leases and advertises a router.
@@ -105,8 +117,9 @@ impl Machine {
 
     /// Starts the server at a card's port.
     pub fn serve(&mut self, card: &str) -> &Server {
-        let server = Server::start(&self.world.lab, card);
-        self.servers.entry(card.to_owned()).insert_entry(server).into_mut()
+        let server = Server::start(&self.world.lab, card, &self.network);
+        self.servers.insert(card.to_owned(), server);
+        self.server(card)
     }
 
     /// The server at a card's port.
@@ -208,12 +221,21 @@ impl Machine {
         self.sh(&format!("{}/hooks/install", tree::PACKAGING));
     }
 
+    /// Installs the hooks, and what brings up cards that are plugged in.
+    #[track_caller]
+    pub fn install_hotplug(&self) {
+        self.sh(&format!("{}/hooks/install --ifupdown-hotplug", tree::PACKAGING));
+    }
+
     /// Boots the tree's systemd in the host and waits until it is up: the units that are named are
     /// enabled, other managers of networks are masked. From now on [`Machine::shell`] runs there.
     /// The file system and `/run` are the same as before. It ends when what this returns is
     /// dropped.
+    ///
+    /// udev is there if [`UDEV`] is among them, and knows interfaces of networks only.
     #[track_caller]
     pub fn boot(&mut self, units: &[&str]) -> Program {
+        let (udev, units): (Vec<&str>, Vec<&str>) = units.iter().partition(|u| **u == UDEV);
         let unwanted = MANAGERS.iter().filter(|m| !units.contains(m)).chain(NEVER);
         let unwanted: Vec<&str> = unwanted.copied().collect();
         self.sh(&format!("systemctl mask {}", unwanted.join(" ")));
@@ -221,6 +243,16 @@ impl Machine {
             self.sh(&format!("systemctl enable {}", units.join(" ")));
         }
         self.sh("systemctl mask systemd-networkd-wait-online NetworkManager-wait-online");
+        if udev.is_empty() {
+            self.sh(&format!("systemctl mask {UDEV}"));
+        } else {
+            // It hears of the machine's devices as well, with which it has nothing to do.
+            let kept: Vec<String> = UDEV_RULES.iter().map(|r| format!("! -name {r}")).collect();
+            let kept = kept.join(" ");
+            self.sh(&format!("find /usr/lib/udev/rules.d -type f {kept} -delete"));
+            // systemd listens to udev if either is there when it starts: a `devtmpfs`, or this.
+            self.sh("mount -o remount,rw /sys; mkdir -p /run/udev; touch /run/udev/control");
+        }
         write("/boot.sh", BOOT);
         let systemd = self.start("sh /boot.sh");
         let children = format!("/proc/{0}/task/{0}/children", systemd.pid());
@@ -231,6 +263,9 @@ impl Machine {
             fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|c| c == "systemd\n")
         });
         self.until("systemctl is-system-running | grep -qE 'running|degraded'");
+        if !udev.is_empty() {
+            self.sh("udevadm trigger --action=add --subsystem-match=net");
+        }
         systemd
     }
 

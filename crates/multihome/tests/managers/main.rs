@@ -23,6 +23,7 @@ mod tree;
 mod booted;
 mod dhclient;
 mod dhcpcd;
+mod hotplug;
 mod ifupdown;
 mod netplan;
 mod networkd;
@@ -42,6 +43,7 @@ const TESTS: &[&[Test]] = &[
     dhclient::by_hooks::TESTS,
     dhcpcd::with_the_daemon::TESTS,
     dhcpcd::by_hooks::TESTS,
+    hotplug::TESTS,
     ifupdown::with_the_daemon::TESTS,
     ifupdown::by_hooks::TESTS,
     netplan::TESTS,

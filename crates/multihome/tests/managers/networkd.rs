@@ -303,9 +303,9 @@ fn a_lease_that_ends_lets_nothing_out_by_another_door() {
     let _askers = watch::Askers::start(machine.remote(), &["10.0.1.204".parse().unwrap()]);
     machine.until("! ip -4 address show dev ens6 | grep -q 10.0.1.204");
     thread::sleep(Duration::from_secs(1));
+    machine.assert_in_sync(PATIENCE);
     let status = machine.must("status");
     assert!(!status.contains("10.0.1.1"), "{status}");
-    machine.assert_in_sync(PATIENCE);
     assert_eq!(machine.strayed(), strayed, "{}\n{}", daemon.log(), machine.dump());
 }
 

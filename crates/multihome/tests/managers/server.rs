@@ -4,7 +4,11 @@
 //! fabric expects there, whoever asks, and what it says can be changed at any time: a shorter
 //! lease, another gateway, a refusal, silence. It is heard again when the card was pulled and put
 //! back.
+//!
+//! As in a cloud the servers know all cards: who renews a lease may ask by another card than the
+//! one that it is for (dhclient's socket is bound to none), and is answered by the right one.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -16,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use multihome_core::{Family, Prefix};
 use multihome_lab::ra::Advert;
-use multihome_lab::{Ifaddr, Lab, Netns};
+use multihome_lab::{Ifaddr, Lab, Mac, Netns};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
@@ -29,6 +33,16 @@ pub struct Server {
     shared: Arc<Mutex<State>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The servers of a network, by the cards' Ethernet addresses.
+pub type Network = Arc<Mutex<BTreeMap<Mac, Desk>>>;
+
+/// Where the answers to a card's client come from.
+pub struct Desk {
+    shared: Arc<Mutex<State>>,
+    /// Its socket, while the card is plugged in.
+    out: Option<UdpSocket>,
 }
 
 /// A DHCPv4 lease.
@@ -103,7 +117,7 @@ const ALL_DHCP_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 impl Server {
     /// Starts the server at a card's port.
     #[track_caller]
-    pub fn start(lab: &Lab, card: &str) -> Server {
+    pub fn start(lab: &Lab, card: &str, network: &Network) -> Server {
         let (netns, port) = (Arc::clone(lab.fabric().netns()), card.to_owned());
         let card = lab.card(card).unwrap();
         let v4 = card.addresses.iter().find(|a| a.address.is_ipv4()).unwrap();
@@ -112,7 +126,7 @@ impl Server {
         else {
             panic!("{port} has no address of a family");
         };
-        let IpAddr::V4(network) = v4.network().address() else { unreachable!() };
+        let IpAddr::V4(subnet) = v4.network().address() else { unreachable!() };
         let advert = Advert { managed: true, ..lab.fabric().advert(&port, 1800).unwrap() };
         let state = State {
             lease4: Lease4 {
@@ -130,18 +144,20 @@ impl Server {
             interval: Duration::from_secs(3),
             said: Vec::new(),
             // Not the gateway's, which may change.
-            server: Ipv4Addr::from_bits(network.to_bits() + 3),
+            server: Ipv4Addr::from_bits(subnet.to_bits() + 3),
             due: Instant::now(),
         };
         let shared = Arc::new(Mutex::new(state));
         let stop = Arc::new(AtomicBool::new(false));
         let (theirs, until) = (Arc::clone(&shared), Arc::clone(&stop));
+        let (mac, network) = (card.mac, Arc::clone(network));
+        lock(&network).insert(mac, Desk { shared: Arc::clone(&shared), out: None });
         let thread = thread::spawn(move || {
             netns.enter().unwrap();
             while !until.load(Ordering::Acquire) {
                 // No port: the card is pulled.
                 match netns.index(&port) {
-                    Ok(index) => serve(&netns, &port, index, &theirs, &until),
+                    Ok(index) => serve(&netns, &port, index, &theirs, (&network, mac), &until),
                     Err(_) => thread::sleep(TICK),
                 }
             }
@@ -222,11 +238,21 @@ struct Sockets {
 }
 
 /// Serves a port for as long as it is there.
-fn serve(netns: &Netns, port: &str, index: u32, shared: &Mutex<State>, stop: &AtomicBool) {
+fn serve(
+    netns: &Netns,
+    port: &str,
+    index: u32,
+    shared: &Mutex<State>,
+    (network, mac): (&Network, Mac),
+    stop: &AtomicBool,
+) {
     let server = lock(shared).server;
     let Ok(sockets) = Sockets::open(netns, port, index, server) else {
         return thread::sleep(TICK); // it went, or is not ready yet
     };
+    if let Some(desk) = lock(network).get_mut(&mac) {
+        desk.out = sockets.own4.try_clone().ok();
+    }
     lock(shared).due = Instant::now();
     while !stop.load(Ordering::Acquire) && netns.index(port).ok() == Some(index) {
         let mut state = lock(shared);
@@ -248,9 +274,13 @@ fn serve(netns: &Netns, port: &str, index: u32, shared: &Mutex<State>, stop: &At
         let mut packet = [0; 2048];
         for socket in [any4, own4] {
             while let Ok((len, _)) = socket.recv_from(&mut packet) {
-                let mut state = lock(shared);
-                if let Some((answer, to)) = dhcp4::answer(&mut state, &packet[..len]) {
-                    let _ = own4.send_to(&answer, SocketAddr::new(to.into(), 68));
+                let network = lock(network);
+                let client = dhcp4::client(&packet[..len]).unwrap_or(mac);
+                let Some(desk) = network.get(&client) else { continue };
+                if let Some((answer, to)) = dhcp4::answer(&mut lock(&desk.shared), &packet[..len])
+                    && let Some(out) = &desk.out
+                {
+                    let _ = out.send_to(&answer, SocketAddr::new(to.into(), 68));
                 }
             }
         }
@@ -308,6 +338,6 @@ fn udp(port: &str, at: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

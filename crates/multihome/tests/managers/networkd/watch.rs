@@ -109,7 +109,7 @@ impl Monitor {
 // ===== impl Event =====
 
 impl Event {
-    /// `[2026-11-22T01:15:31.234155] [RULE]Deleted 9:	from 9.9.9.9 lookup 99 proto 177`.
+    /// `[2026-11-22T01:15:31.234155] [RULE]Deleted 9: from 192.0.2.1 lookup 99 proto 177`.
     fn parse(line: &str) -> Option<Event> {
         let (stamp, rest) = line.strip_prefix('[')?.split_once("] [")?;
         let (_, time) = stamp.split_once('T')?;
@@ -208,8 +208,11 @@ impl Answers {
             thread::sleep(INTERVAL);
             listen(&mut questions);
         }
-        thread::sleep(LATE);
-        listen(&mut questions);
+        let end = Instant::now();
+        while end.elapsed() < LATE {
+            thread::sleep(INTERVAL);
+            listen(&mut questions);
+        }
         Answers { address, questions }
     }
 

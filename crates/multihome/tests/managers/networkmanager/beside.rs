@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multihome_core::Family;
 use multihome_lab::probe::Count;
 use multihome_lab::{Prober, until_answered};
 
@@ -38,18 +37,17 @@ pub struct Changes {
 }
 
 impl Beside {
-    /// Starts multihome. Before it, the second card is silent to those far away, in one family at least; after it, every
+    /// Starts multihome. Before it, not every address answers those far away; after it, every
     /// address answers everyone; and nothing of the manager's has changed for it.
     #[track_caller]
     pub fn begin(machine: &Machine) -> Beside {
         let before = State::of(machine).foreign();
         // (By datagrams: connections that are not answered go on trying, and would be counted.)
-        let is_silent = |family| {
-            let second = machine.lab.cards()[1].address(family).unwrap();
+        let is_silent = |address| {
             let quick = Duration::from_millis(200);
-            until_answered(machine.remote(), second, quick).unwrap().is_none()
+            until_answered(machine.remote(), address, quick).unwrap().is_none()
         };
-        let is_needed = Family::BOTH.into_iter().any(is_silent);
+        let is_needed = machine.lab.addresses().into_iter().any(is_silent);
         assert!(is_needed, "no multihome is needed here\n{}", machine.dump());
         let monitors =
             ["-4", "-6"].map(|f| machine.start(&format!("ip {f} -ts monitor rule route")));
@@ -70,7 +68,8 @@ impl Beside {
         let count = prober.stop();
         let strayed = machine.strayed() - strayed;
         let [now4, now6] = self.changes();
-        Effect { count, strayed, changes: [now4.since(before4), now6.since(before6)] }
+        let changes = [now4.since(before4), now6.since(before6)];
+        Effect { count, strayed, changes }
     }
 
     /// Rules and routes of ours that were made so far and that went, of IPv4 and of IPv6.

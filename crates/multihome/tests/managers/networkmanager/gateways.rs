@@ -20,6 +20,7 @@ tests![
     a_lease_that_ends,
     an_advertisement_withdrawn,
     an_advertisement_that_expires,
+    an_advertised_gateway_that_the_profile_does_not_use,
 ];
 
 /// Waits until the server has renewed a card's lease, and the manager has made of it what it does.
@@ -135,4 +136,15 @@ fn an_advertisement_that_expires() {
     assert_eq!(machine.strayed(), strayed, "nothing left by ens5");
     machine.assert_in_sync(SOON);
     drop(beside);
+}
+
+/// With `ipv6.never-default` an advertised gateway stands nowhere: it has to be configured.
+fn an_advertised_gateway_that_the_profile_does_not_use() {
+    let (machine, _manager) = managed(Topology::TwoSubnets, NEVER, NEVER);
+    let gateway = machine.lab.card("ens6").unwrap().gateway6;
+    assert!(!machine.ip("-6 route").contains(&format!("default via {gateway}")));
+    machine.configure(&format!("[interface.ens6]\ngateway = [\"{gateway}\"]\n"));
+    let beside = Beside::begin(&machine);
+    beside.assert_settled(&machine);
+    beside.assert_untouched(&machine, "beside multihome");
 }
