@@ -138,7 +138,7 @@ impl World {
             twin: Netns::new("twin", &[])?,
             client: Netns::new("client", &[])?,
             far: Netns::new("far", &[])?,
-            run_dir: PathBuf::from(format!("/run/world{count}")),
+            run_dir: PathBuf::from(format!("/run/multihome-{count}")),
         };
         std::fs::create_dir_all(&world.run_dir)?;
         world.attach(&world.twin, "k0")?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::model::{Route, Rule, Snapshot};
 use crate::plan::Planned;
 use crate::prefix::Family;
+use crate::rival::{self, Tool};
 
 /// Something that stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,7 +74,9 @@ pub(crate) fn in_tables(snapshot: &Snapshot, uplinks: &mut [Planned]) -> Vec<Con
             table,
             route: (*first).clone(),
             count: foreign.len(),
-            owner: owner(first.protocol, table),
+            owner: rival::owner_of_table(snapshot, table)
+                .map(Tool::name)
+                .or_else(|| owner(first.protocol, table)),
         });
     }
     conflicts
@@ -113,7 +116,9 @@ pub(crate) fn in_priorities(
         conflicts.push(Conflict::Priority {
             uplinks: names,
             rule: rule.clone(),
-            owner: owner(rule.protocol, rule.priority),
+            owner: rival::owner(rule)
+                .map(Tool::name)
+                .or_else(|| owner(rule.protocol, rule.priority)),
         });
     }
     conflicts
@@ -125,15 +130,14 @@ fn is_twin(rule: &Rule, ours: &[Rule]) -> bool {
     ours.iter().any(|r| Rule { protocol: rule.protocol, ..r.clone() } == *rule)
 }
 
-/// Who probably made an object of this protocol with this number: the tools that use numbers
-/// like ours, by what they are known to write.
+/// Who probably made an object of this protocol with this number, where no rule from an address
+/// tells it ([`crate::rival`]): those who use numbers like ours.
 fn owner(protocol: u8, number: u32) -> Option<&'static str> {
     Some(match (protocol, number) {
         (11, 10_000..=11_000) => "FRR's pbrd",
-        (3 | 4, 10_000..=10_999) => "amazon-ec2-net-utils or a systemd-networkd file",
-        (_, 30_200..=30_499) => "nm-cloud-setup",
+        // networkd keeps what DHCP and router advertisements bring under their own protocols.
+        (3 | 4 | 9 | 16, 10_000..=11_999) => "amazon-ec2-net-utils or a systemd-networkd file",
         (_, 30_768..=31_767) => "NetworkManager's WireGuard",
-        (_, 25_357..=25_999) => "ifupdown-multi",
         _ => return None,
     })
 }

@@ -65,13 +65,16 @@ pub(crate) fn table(
         put_gateways_onlink(side.family, &mut routes);
     }
     if on_down == OnDown::Unreachable {
-        routes.push(Route {
-            kind: RouteKind::Unreachable,
-            metric: u32::MAX,
-            ..Route::new(table, side.family.all())
-        });
+        routes.push(refusal(table, side.family));
     }
     routes
+}
+
+/// What stands behind all routes of an uplink's table: it refuses what no other is for.
+#[must_use]
+pub fn refusal(table: u32, family: Family) -> Route {
+    let (kind, metric) = (RouteKind::Unreachable, u32::MAX);
+    Route { kind, metric, ..Route::new(table, family.all()) }
 }
 
 /// Copies of the routes that leave by the uplink.

@@ -18,6 +18,7 @@ use crate::model::hint::Refused;
 use crate::model::names::TABLE_MAIN;
 use crate::model::{Action, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
+use crate::rival::{self, Rival};
 use crate::rules::{self, Member};
 use crate::uplink::{self, NotUplink, Side, Uplink};
 
@@ -104,6 +105,8 @@ pub enum Note {
         /// Its name.
         name: String,
     },
+    /// Somebody else does the same job.
+    Rival(Rival),
 }
 
 /// Makes the plan.
@@ -142,6 +145,8 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
     plan.notes = notes(snapshot, config, &plan);
     let undecided = found.undecided.into_iter();
     plan.notes.extend(undecided.map(|(name, family)| Note::SeveralGateways { name, family }));
+    let rivals = rival::find(snapshot, &plan);
+    plan.notes.extend(rivals.into_iter().map(Note::Rival));
     plan
 }
 

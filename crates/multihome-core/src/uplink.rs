@@ -74,6 +74,8 @@ pub enum NotUplink {
     Excluded(String),
     /// No gateway was ever seen: main reaches all that there is.
     NoGateway,
+    /// It is an uplink in the other family, and no gateway of this one was ever seen.
+    NoGatewayIn(Family),
 }
 
 /// What was found out about the interfaces of a host.
@@ -153,7 +155,7 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
             found.others.push((link.name.clone(), reason));
             continue;
         }
-        let mut sides = Vec::new();
+        let (mut sides, mut unserved) = (Vec::new(), Vec::new());
         for family in Family::BOTH {
             let mut addresses: Vec<Address> =
                 global.iter().filter(|a| a.family() == family).map(|a| (*a).clone()).collect();
@@ -168,7 +170,9 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
             if ways.is_empty() && live.static_gateways(link.index, family).nth(1).is_some() {
                 found.undecided.push((link.name.clone(), family));
             }
-            if !ways.is_empty() || was_one(family) {
+            if ways.is_empty() && !was_one(family) {
+                unserved.push(family);
+            } else {
                 let hints = snapshot.hints.of(link, family, &addresses);
                 let hinted = hints.iter().flat_map(|h| h.routes.clone()).collect();
                 let tables = tables(&live, link, &addresses, &ways);
@@ -178,6 +182,8 @@ pub fn find(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Found {
         if sides.is_empty() {
             found.others.push((link.name.clone(), NotUplink::NoGateway));
         } else {
+            let unserved = unserved.into_iter().map(NotUplink::NoGatewayIn);
+            found.others.extend(unserved.map(|reason| (link.name.clone(), reason)));
             found.uplinks.push(Uplink {
                 link: link.index,
                 name: link.name.clone(),

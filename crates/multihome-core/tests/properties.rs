@@ -16,8 +16,10 @@ use multihome_core::model::names::TABLE_MAIN;
 use multihome_core::model::route::SCOPE_LINK;
 use multihome_core::model::snapshot::Event;
 use multihome_core::model::{Action, Address, Hop, Link, Route, RouteKind, Rule, Snapshot};
+use multihome_core::plan::Note;
 use multihome_core::plan::Planned;
 use multihome_core::prefix::{Family, Prefix, is_global};
+use multihome_core::rival::{Asked, Door};
 use multihome_core::rules::suppressed_length;
 use multihome_core::uplink::Side;
 use multihome_core::{Config, Memory, Plan, plan};
@@ -707,6 +709,35 @@ proptest! {
                         prop_assert_eq!(answer.link(), Some(link), "{:?}: {:?}", packet, answer);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_rival_is_so(kernel in a_host(), config in a_config()) {
+        let before = kernel.clone();
+        let mut with = kernel;
+        let plan = settle(&mut with, &config, &mut Memory::default());
+        for note in &plan.notes {
+            let Note::Rival(rival) = note else { continue };
+            let mut without = with.clone();
+            for rule in &rival.rules {
+                prop_assert!(without.del_rule(rule).is_ok());
+            }
+            let theirs = if rival.asked == Asked::Never { &before } else { &with };
+            let door = |kernel: &Kernel, from, to| match kernel.lookup(&Packet::sent(from, to)) {
+                Answer::Out { link, gateway, .. } => {
+                    let dev = kernel.link(link).map(|l| l.name.clone()).unwrap_or_default();
+                    Some(Door::Out { dev, via: gateway })
+                }
+                Answer::Refused(_) => Some(Door::Refused),
+                Answer::Local | Answer::Nowhere => None,
+            };
+            for d in &rival.detours {
+                let now = door(theirs, d.from, d.example);
+                prop_assert_eq!(now.as_ref(), Some(&d.theirs), "{:?} of {:?}", d, rival);
+                let ours = door(&without, d.from, d.example);
+                prop_assert_eq!(ours.as_ref(), Some(&d.ours), "{:?} of {:?}", d, rival);
             }
         }
     }

@@ -117,7 +117,6 @@ pub(crate) fn leases(file: File<'_>) -> Parsed {
 
 /// What is said of leases that are passed over: of a card's last one, and not of every card.
 fn told(mut faults: BTreeMap<Option<String>, String>) -> Vec<String> {
-    let is_more = faults.len() > MAX_FAULTS;
     let more = faults.len().saturating_sub(MAX_FAULTS);
     let told = std::iter::from_fn(|| faults.pop_first()).take(MAX_FAULTS);
     let mut told: Vec<String> = told
@@ -126,8 +125,8 @@ fn told(mut faults: BTreeMap<Option<String>, String>) -> Vec<String> {
             None => format!("a lease in it: {fault}"),
         })
         .collect();
-    if is_more {
-        told.push(format!("so are leases of {more} more interfaces"));
+    if more > 0 {
+        told.push(format!("leases of {more} more interfaces, for the same or the like"));
     }
     told
 }

@@ -66,18 +66,16 @@ impl Directory {
         way.go(path, false, false);
         let mut links = 0;
         while let Some(next) = way.to_go.pop() {
-            let Some(target) = (match way.step(&next) {
-                Ok(target) => target,
+            match way.step(&next) {
+                Ok(None) => {}
+                Ok(Some(_)) if links == MAX_LINKS => return Ok(None),
+                Ok(Some(target)) => {
+                    links += 1;
+                    way.go(&target, true, next.is_through);
+                }
                 Err(Stop::Absent(e, at)) => return absent_directory(e, &at),
                 Err(Stop::Refused(e)) => return Err(e),
-            }) else {
-                continue;
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                return Ok(None);
             }
-            way.go(&target, true, next.is_through);
         }
         let Way { top, mut below, distrust, .. } = way;
         let Step { fd, stat, at } = below.pop().unwrap_or(top);
@@ -383,6 +381,14 @@ pub(crate) fn refused(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_not_be_read_says_who_is_to_be_let() {
+        let Refused { file, reason, remedy } = not_read(Path::new("/f"), Errno::ACCESS);
+        assert_eq!((file.as_str(), reason.as_str()), ("/f", "this user may not read it"));
+        assert_eq!(remedy, format!("let it: `setfacl -m u:{}:r`", geteuid().as_raw()));
+        assert_eq!(not_read(Path::new("/f"), Errno::IO).reason, "Input/output error");
+    }
 
     #[test]
     fn whose_files_are_believed() {

@@ -11,6 +11,7 @@
 //!                one format each: bytes to hints, pure
 //! routes.rs      option 121, in every notation
 //! hook/          what hooks are told, pure, and how it is written down
+//! interface.rs   which interface has a name
 //! watch.rs       when a file changes
 //! ```
 
@@ -29,6 +30,7 @@ mod files;
 mod former;
 pub mod hook;
 mod initramfs;
+mod interface;
 mod networkd;
 mod networkmanager;
 #[doc(hidden)]
@@ -138,8 +140,11 @@ impl Reader<'_> {
         for look in 1.. {
             let Some(content) = directory.read(name)? else { break };
             let parsed = parse(format, self.as_file(name, &shown, &content));
-            let Parsed { hints, is_cut, passed_over } =
+            let Parsed { mut hints, is_cut, passed_over } =
                 parsed.map_err(|e| refused(&shown, e, format.remedy()))?;
+            if format == Format::Record {
+                hints.retain(|hint| records::is_here(name, hint));
+            }
             let passed_over = passed_over.into_iter();
             let hints = Hints {
                 found: hints,

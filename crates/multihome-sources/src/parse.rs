@@ -58,7 +58,7 @@ impl<'a> File<'a> {
     /// What stands in it, as text.
     pub(crate) fn text(&self) -> Result<&'a str, String> {
         std::str::from_utf8(self.bytes)
-            .map_err(|e| format!("it is not UTF-8 (at byte {})", e.valid_up_to()))
+            .map_err(|e| format!("it is not UTF-8 from byte {} on", e.valid_up_to()))
     }
 }
 

@@ -4,8 +4,9 @@
 //! networkd or NetworkManager, and their state is read. cloud-init's leases are of the moment
 //! before the manager starts and nobody renews them. `/var/lib/NetworkManager` is for
 //! root alone, and its state has all of it: `internal-*.lease` holds the address and no more, and
-//! what its dhclient was told stands in `/run/NetworkManager/devices`. A gateway out of a router advertisement that the manager was told
-//! not to use stands in no file of networkd's or NetworkManager's.
+//! what its dhclient was told stands in `/run/NetworkManager/devices`. A gateway out of a router
+//! advertisement that the manager was told not to use stands in no file of networkd's or
+//! NetworkManager's.
 
 use std::path::{Path, PathBuf};
 
@@ -148,9 +149,9 @@ impl Format {
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Format::Networkd | Format::NetworkdLink => {
-                "`networkctl reconfigure INTERFACE` writes it anew"
+                "`networkctl reconfigure INTERFACE` mends it"
             }
-            Format::NetworkManager => "`nmcli device reapply INTERFACE` writes it anew",
+            Format::NetworkManager => "`nmcli device reapply INTERFACE` mends it",
             // It is kept open: what is written into one that was removed nobody sees.
             Format::Dhclient => "remove it while dhclient is stopped",
             Format::Dhcpcd => "remove it: dhcpcd's next lease writes it anew",

@@ -2,6 +2,8 @@
 //!
 //! One file holds hints of one link and family, each of which may end at a time of its own
 //! (routers that advertise themselves do): those that are not over are one hint again.
+//!
+//! What came without an address names its link by index, and the file by the name that it had.
 
 use std::net::IpAddr;
 
@@ -10,6 +12,7 @@ use multihome_core::model::hint::{Hint, HintedLink};
 use serde::{Deserialize, Serialize};
 
 use crate::former;
+use crate::interface::index_of;
 use crate::parse::{File, check_interface};
 use crate::routes::{is_gateway, is_gateway6, on_a_line};
 
@@ -23,7 +26,7 @@ pub(crate) struct Record {
 /// What a file says.
 pub(crate) fn hints(file: File<'_>) -> Result<Vec<Hint>, String> {
     let record: Record =
-        serde_json::from_str(file.text()?).map_err(|e| on_a_line(&e.to_string(), 40))?;
+        serde_json::from_str(file.text()?).map_err(|e| on_a_line(&e.to_string(), 44))?;
     let mut hints: Vec<Hint> = Vec::new();
     for mut hint in record.hints {
         check(&hint)?;
@@ -42,6 +45,15 @@ pub(crate) fn hints(file: File<'_>) -> Result<Vec<Hint>, String> {
         }
     }
     Ok(hints)
+}
+
+/// Whether the link that a hint names by index still has the name that it had for the hook.
+pub(crate) fn is_here(file: &str, hint: &Hint) -> bool {
+    let HintedLink::Index(index) = hint.link else { return true };
+    let name = file.strip_suffix(".json").and_then(|file| file.splitn(3, '.').nth(2));
+    let now = name.map(index_of);
+    // Where the kernel does not say, it is believed.
+    !matches!(now, Some(Ok(now)) if now != Some(index))
 }
 
 /// Joins what two hints say of the same link.
@@ -130,6 +142,6 @@ mod tests {
         let key = format!("{{\"\\u001b[2J\\n{}\": 1}}", "x".repeat(500));
         let told = parsed(&key, 150).unwrap_err();
         assert!(told.contains("?[2J?"), "{told}");
-        assert!(told.len() < 50 && !told.contains(char::is_control), "{told}");
+        assert!(told.len() < 60 && !told.contains(char::is_control), "{told}");
     }
 }

@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use multihome_core::model::{Address, Rule, Snapshot};
+use multihome_core::config::OnDown;
+use multihome_core::mirror;
+use multihome_core::model::{Action, Address, Route, Rule, Snapshot};
 use multihome_core::rules::OIF_OFFSET;
 use multihome_core::{Change, Config, Family, Prefix};
 
@@ -47,15 +49,18 @@ impl Departures {
         self.0.retain(|_, at| now < *at + KEPT);
         let mut again = None;
         for (&(link, family), at) in &self.0 {
-            // New rules may need the numbers of the old ones, and nobody misses those of an address
-            // that another card has by now.
-            if changes.iter().any(|c| matches!(c, Change::AddRule(r) if r.family == family)) {
-                continue;
-            }
             let left = Leavings::of(snapshot, config, link, family);
+            let new: Vec<Rule> = changes
+                .iter()
+                .filter_map(|c| match c {
+                    Change::AddRule(rule) if rule.family == family => Some(rule.clone()),
+                    _ => None,
+                })
+                .collect();
             let before = changes.len();
-            changes.retain(|change| !left.hold(change));
+            changes.retain(|change| !left.holds(change, &new));
             if changes.len() < before {
+                left.refuse(changes, snapshot, config);
                 let until = *at + KEPT;
                 again = Some(again.map_or(until, |first: Instant| first.min(until)));
             }
@@ -82,19 +87,48 @@ impl Leavings {
         Leavings { link, family, table, sources: home.filter_map(|r| r.from).collect() }
     }
 
-    fn hold(&self, change: &Change) -> bool {
+    /// Whether a change would take away what is to stay. A rule goes at once where a `new` one is
+    /// for its packets, as when another card has the address by now, or where rules jump: of a tree
+    /// no part is kept.
+    fn holds(&self, change: &Change, new: &[Rule]) -> bool {
+        let in_the_way = |rule: &Rule| {
+            new.iter().any(|n| {
+                let shares = |a: Option<Prefix>, b: Option<Prefix>| {
+                    a.zip(b).is_some_and(|(a, b)| a.overlaps(&b))
+                };
+                n.action == Action::Nop
+                    || matches!(n.action, Action::Goto(_))
+                    || shares(n.from, rule.from)
+                    || n.oif.is_some() && n.oif == rule.oif
+            })
+        };
         match change {
             Change::DelRule(rule) => {
                 let is_its = |from: &Prefix| self.sources.contains(from);
                 rule.family == self.family
                     && (self.table.is_some() && rule.table() == self.table
                         || rule.from.as_ref().is_some_and(is_its))
+                    && !in_the_way(rule)
             }
             Change::DelRoute(route) => {
                 route.family() == self.family && Some(route.table) == self.table
             }
             Change::SetGroup { link, to: 0, .. } => *link == self.link,
             _ => false,
+        }
+    }
+
+    /// Puts the refusal behind the rules that stay, where somebody took it away: without it they
+    /// lead to nothing, and on to main.
+    fn refuse(&self, changes: &mut Vec<Change>, snapshot: &Snapshot, config: &Config) {
+        let Some(table) = self.table else { return };
+        let name = snapshot.link(self.link).map(|l| l.name.as_str());
+        let falls = name.is_some_and(|n| config.on_down(n) == OnDown::Fallthrough);
+        let refusal = mirror::refusal(table, self.family);
+        let is_there = snapshot.routes_at(&refusal.key()).iter().any(Route::is_ours);
+        let is_made = changes.iter().any(|c| matches!(c, Change::AddRoute(r) if *r == refusal));
+        if !falls && !is_there && !is_made {
+            changes.insert(0, Change::AddRoute(refusal));
         }
     }
 }

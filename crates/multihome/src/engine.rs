@@ -13,6 +13,8 @@ use multihome_core::interest::is_a_daemons;
 use multihome_core::memory::Remembered;
 use multihome_core::model::Route;
 use multihome_core::model::snapshot::{Event, Stale};
+use multihome_core::plan::Note;
+use multihome_core::rival::Tool;
 use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 use multihome_sources::Places;
@@ -37,6 +39,8 @@ pub struct Engine {
     /// Daemons' routes that were passed over as of no interest.
     passed_over: usize,
     said: BTreeSet<String>,
+    /// Others who do the same job, as far as they were named.
+    rivals: BTreeSet<Tool>,
     names_failed: bool,
     lookout: Lookout,
     departures: Departures,
@@ -93,6 +97,7 @@ impl Engine {
             interest: Interest::default(),
             passed_over: 0,
             said: BTreeSet::new(),
+            rivals: BTreeSet::new(),
             names_failed: false,
             lookout: Lookout::new(),
             departures: Departures::default(),
@@ -115,6 +120,7 @@ impl Engine {
         self.config = config;
         self.said.clear();
         self.departures.clear();
+        self.rivals.clear();
     }
 
     /// Looks at all that the kernel holds.
@@ -360,7 +366,15 @@ impl Engine {
             let (what, remedy) = words::conflict(conflict, &names);
             now.insert(format!("conflict: {what} (hint: {remedy})"));
         }
-        now.extend(plan.notes.iter().map(|n| words::note(n, &names)));
+        for note in &plan.notes {
+            let text = words::note(note, &names);
+            match note {
+                // Its rules come and go with each reload of its manager: it is named once.
+                Note::Rival(rival) if !self.rivals.insert(rival.tool) => {}
+                Note::Rival(_) => log::warn!("{text}"),
+                _ => drop(now.insert(text)),
+            }
+        }
         now.extend(self.snapshot.incomplete.iter().map(|w| format!("incomplete: {w}")));
         for text in now.difference(&self.said) {
             log::warn!("{text}");

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use multihome_core::config::ConfigError;
 
+use crate::own_files::Refused;
+
 /// Exit code: it failed.
 pub const FAILED: u8 = 1;
 /// Exit code: changes are pending, or the host is not as it should be.
@@ -36,6 +38,9 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// A lock or another file of ours cannot be used.
+    #[error(transparent)]
+    OwnFile(#[from] Refused),
     /// A snapshot file does not say what it should.
     #[error("{path}: {reason}")]
     Snapshot {
@@ -109,8 +114,10 @@ impl Failure {
                 "run it as root, or give the service AmbientCapabilities=CAP_NET_ADMIN".into()
             }
             Failure::RunsAlready { .. } => {
-                "in another network namespace, give it a RUNTIME_DIRECTORY of its own".into()
+                "in another network namespace, give it a RUNTIME_DIRECTORY=/run/multihome-NAME"
+                    .into()
             }
+            Failure::OwnFile(refused) => refused.remedy.clone(),
             Failure::Locked { .. } => "try again in a moment".into(),
             Failure::DaemonRuns { .. } => {
                 "stop it first (systemctl stop multihome), or use --force to see it happen".into()

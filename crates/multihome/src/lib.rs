@@ -16,6 +16,7 @@ mod logger;
 mod lookout;
 mod memory_file;
 mod output;
+mod own_files;
 mod rt_tables;
 mod run_dir;
 mod words;

@@ -1,15 +1,17 @@
 //! What is remembered, on file: `/run/multihome/gateways.json`.
 //!
 //! It lasts as long as the system runs; a reboot brings the gateways from their sources.
-//! A file that cannot be read is no reason to fail: less is remembered.
+//! A file that cannot be read, or that others could have written, is no reason to fail: less is
+//! remembered.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 
 use multihome_core::Memory;
 
 use crate::run_dir::RunDir;
+
+const NAME: &str = "gateways.json";
 
 /// No host has as many uplinks.
 const MAX_SIZE: u64 = 1 << 20;
@@ -17,23 +19,24 @@ const MAX_SIZE: u64 = 1 << 20;
 /// The file and what stands in it.
 #[derive(Debug)]
 pub struct MemoryFile {
-    path: PathBuf,
+    dir: RunDir,
     stored: Memory,
 }
 
 impl MemoryFile {
     /// Reads the file.
     pub fn read(dir: &RunDir) -> MemoryFile {
-        let path = dir.join("gateways.json");
-        let stored = match read(&path) {
-            Ok(memory) => memory,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Memory::default(),
-            Err(e) => {
-                log::warn!("{}: {e}: gateways are learnt anew", path.display());
+        let text = dir.read(NAME, MAX_SIZE).unwrap_or_else(|e| {
+            log::warn!("{e}: gateways are learnt anew (hint: {})", e.remedy);
+            None
+        });
+        let stored = text.map_or_else(Memory::default, |text| {
+            serde_json::from_slice(&text).unwrap_or_else(|e| {
+                log::warn!("{}: {e}: gateways are learnt anew", dir.join(NAME).display());
                 Memory::default()
-            }
-        };
-        MemoryFile { path, stored }
+            })
+        });
+        MemoryFile { dir: dir.clone(), stored }
     }
 
     /// What stands in the file.
@@ -44,10 +47,11 @@ impl MemoryFile {
     /// Removes the file.
     pub fn remove(&mut self) {
         self.stored = Memory::default();
-        if let Err(e) = fs::remove_file(&self.path)
+        let path = self.dir.join(NAME);
+        if let Err(e) = fs::remove_file(&path)
             && e.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("{}: {e}", self.path.display());
+            log::warn!("{}: {e}", path.display());
         }
     }
 
@@ -56,25 +60,12 @@ impl MemoryFile {
         if self.stored == *memory {
             return;
         }
-        match write(&self.path, memory) {
+        // Nothing in it can fail to be written as JSON but by a bug, and then less is remembered.
+        let Ok(mut text) = serde_json::to_vec_pretty(memory) else { return };
+        text.push(b'\n');
+        match self.dir.write(NAME, &text) {
             Ok(()) => self.stored.clone_from(memory),
-            Err(e) => log::warn!("{}: {e}: gateways will not be remembered", self.path.display()),
+            Err(e) => log::warn!("{e}: gateways will not be remembered (hint: {})", e.remedy),
         }
     }
-}
-
-fn read(path: &PathBuf) -> io::Result<Memory> {
-    let meta = fs::symlink_metadata(path)?;
-    if !meta.is_file() || meta.len() > MAX_SIZE {
-        return Err(io::Error::other("not a file that multihome wrote"));
-    }
-    serde_json::from_slice(&fs::read(path)?).map_err(io::Error::other)
-}
-
-fn write(path: &PathBuf, memory: &Memory) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut text = serde_json::to_vec_pretty(memory).map_err(io::Error::other)?;
-    text.push(b'\n');
-    fs::write(&new, text)?;
-    fs::rename(&new, path)
 }

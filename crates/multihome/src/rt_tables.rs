@@ -7,33 +7,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::own_files::{self, Directory};
 
 /// Where iproute2 looks; what stands in a later one wins.
 const PLACES: [&str; 3] = ["/usr/lib/iproute2", "/usr/share/iproute2", "/etc/iproute2"];
+const DIRECTORY: &str = "/etc/iproute2/rt_tables.d";
+const NAME: &str = "multihome.conf";
 const OURS: &str = "/etc/iproute2/rt_tables.d/multihome.conf";
+
+/// No such file comes near it.
+const MAX_SIZE: u64 = 1 << 20;
 
 /// The names in force, by number.
 pub fn read() -> BTreeMap<u32, String> {
     let mut names = BTreeMap::new();
     for place in PLACES {
         let place = Path::new(place);
-        read_file(&place.join("rt_tables"), &mut names);
+        read_file(&place.join("rt_tables"), OFlags::empty(), &mut names);
         let mut drop_ins: Vec<PathBuf> = fs::read_dir(place.join("rt_tables.d"))
             .map(|entries| entries.flatten().map(|e| e.path()).collect())
             .unwrap_or_default();
         drop_ins.retain(|p| p.extension().is_some_and(|e| e == "conf"));
         drop_ins.sort();
-        drop_ins.iter().for_each(|p| read_file(p, &mut names));
+        drop_ins.iter().for_each(|p| read_file(p, OFlags::empty(), &mut names));
     }
     names
 }
 
 /// Names are for reading: a file that cannot be read leaves numbers.
-fn read_file(path: &Path, names: &mut BTreeMap<u32, String>) {
-    match fs::read_to_string(path) {
-        Ok(text) => parse(&text, names),
+fn read_file(path: &Path, flags: OFlags, names: &mut BTreeMap<u32, String>) {
+    let mut text = String::new();
+    let read = own_files::open_file(path, flags)
+        .and_then(|file| file.take(MAX_SIZE).read_to_string(&mut text));
+    match read {
+        Ok(_) => parse(&text, names),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => log::debug!("{}: {e}", path.display()),
     }
@@ -78,9 +90,11 @@ pub fn remove(tables: &BTreeSet<u32>) -> io::Result<()> {
     }
 }
 
+/// What is read here is written again for everybody to read, so no link is followed. Who wrote it
+/// does not matter: root and the service's user both do, and the names lead nobody anywhere.
 fn own() -> BTreeMap<u32, String> {
     let mut names = BTreeMap::new();
-    read_file(Path::new(OURS), &mut names);
+    read_file(Path::new(OURS), OFlags::NOFOLLOW, &mut names);
     names
 }
 
@@ -90,12 +104,8 @@ fn write(names: &BTreeMap<u32, String>) -> io::Result<()> {
     for (number, name) in names {
         let _ = writeln!(text, "{number}\t{name}");
     }
-    if let Some(dir) = Path::new(OURS).parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let temporary = Path::new(OURS).with_extension("new");
-    fs::write(&temporary, text)?;
-    fs::rename(&temporary, OURS)
+    let directory = Directory::make(Path::new(DIRECTORY))?;
+    directory.write(NAME, text.as_bytes()).map_err(|e| io::Error::other(e.reason))
 }
 
 /// The path of our own file, for messages.

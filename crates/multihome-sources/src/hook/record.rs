@@ -11,13 +11,14 @@ use std::path::Path;
 use std::process;
 
 use multihome_core::model::Hint;
-use multihome_core::model::hint::Refused;
+use multihome_core::model::hint::{HintedLink, Refused};
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::{Key, Note, Told};
 use crate::files::Directory;
 use crate::former;
+use crate::interface::index_of;
 use crate::places::Places;
 use crate::records::Record;
 
@@ -98,6 +99,12 @@ fn keep(directory: &Directory, key: &Key, hints: &[Hint]) -> io::Result<()> {
         let mut seen = before.clone();
         former::add(&mut seen, &hint.former);
         hint.former = former::without(&seen, &hint.gateways);
+        // An address would tell whether it still holds. Without one the interface must.
+        if let (None, HintedLink::Name(name)) = (hint.address, &hint.link)
+            && let Ok(Some(index)) = index_of(name)
+        {
+            hint.link = HintedLink::Index(index);
+        }
         hint
     });
     let record = Record { hints: hints.collect() };

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use multihome_core::Family;
-use multihome_core::model::hint::Source;
+use multihome_core::model::hint::{HintedLink, Source};
 use multihome_sources::hook::{self, Hook, Key, Note, Told};
 
 use crate::root::{Root, at};
@@ -251,12 +251,39 @@ fn gateways_that_a_renewal_replaces_are_former_ones() {
 }
 
 #[test]
+fn a_router_advertisement_is_of_one_interface_and_not_of_a_name() {
+    const RECORD: &str = "run/multihome/hints/dhcpcd.inet6.lo.json";
+    let root = Root::new();
+    let text = "reason=ROUTERADVERT\ninterface=lo\nnd1_from=fe80::1\nnd1_lifetime=1800\n";
+    hook::record(&root.places(), &told(Hook::Dhcpcd, text).unwrap()).unwrap();
+    let written = fs::read_to_string(root.path(RECORD)).unwrap();
+    assert!(written.contains("\"link\": 1,"), "the only index that every host has: {written}");
+    assert_eq!(root.read(NOW).found[0].link, HintedLink::Index(1));
+    root.write(RECORD, written.replace("\"link\": 1,", "\"link\": 77,"));
+    assert!(root.read(NOW).is_empty(), "another interface had the name, or in another namespace");
+    root.write(RECORD, written.replace("\"link\": 1,", "\"link\": \"lo\","));
+    assert!(is_kept(&root), "one of which no index was known");
+    // What came with an address holds beside that.
+    let root = Root::new();
+    hook::record(&root.places(), &dhclient("=eth1", "=lo").unwrap()).unwrap();
+    assert_eq!(root.read(NOW).found[0].link, HintedLink::Name("lo".into()));
+}
+
+#[test]
 fn a_directory_that_others_can_write_to_is_not_written_to() {
     let root = Root::new();
     root.mkdir("run/multihome/hints");
     root.chmod("run/multihome", 0o777);
     let e = hook::record(&root.places(), &dhclient("", "").unwrap()).unwrap_err();
-    assert!(e.to_string().contains("writable for others"), "{e}");
+    assert!(
+        e.to_string().starts_with("/run/multihome: the directory is writable for others"),
+        "{e}"
+    );
+    root.chmod("run/multihome", 0o755);
+    root.chmod("run/multihome/hints", 0o777);
+    // Whoever calls this names the directory.
+    let e = hook::record(&root.places(), &dhclient("", "").unwrap()).unwrap_err();
+    assert!(e.to_string().starts_with("the directory is writable for others"), "{e}");
 }
 
 #[test]

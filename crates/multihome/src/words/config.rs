@@ -100,7 +100,8 @@ fn spaced(list: &Value) -> String {
     list.to_string().replace("\",\"", "\", \"")
 }
 
-fn toml_key(name: &str) -> String {
+/// A name as a key of TOML.
+pub(super) fn toml_key(name: &str) -> String {
     if name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         name.into()
     } else {

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod plan;
+pub mod rival;
 pub mod status;
 
 use std::net::IpAddr;
@@ -76,6 +77,7 @@ pub fn note(note: &Note, names: &Names) -> String {
         Note::InterfaceAbsent { name } => {
             format!("interface.{name} is configured, and this host has no such interface")
         }
+        Note::Rival(rival) => rival::note(rival),
     }
 }
 
@@ -119,6 +121,9 @@ pub fn not_uplink(reason: &NotUplink) -> String {
             format!("tunnel ({kind}): counts only when configuration names it")
         }
         NotUplink::Excluded(why) => why.clone(),
+        NotUplink::NoGatewayIn(family) => {
+            format!("no {family} gateway: its {family} addresses stay with main")
+        }
         NotUplink::NoGateway => "no gateway: it stays with main".into(),
     }
 }

@@ -13,6 +13,7 @@ use multihome_core::uplink::Side;
 use multihome_core::{Change, Plan, Snapshot};
 use serde::Serialize;
 
+use super::rival::RivalStatus;
 use super::{conflict, learnt, not_uplink, note, plural, way};
 use crate::output::Style;
 
@@ -38,6 +39,8 @@ pub struct Status {
     pub conflicts: Vec<Problem>,
     /// What the operator should know.
     pub notes: Vec<String>,
+    /// Who else does the same job.
+    pub rivals: Vec<RivalStatus>,
     /// Why the snapshot is not complete.
     pub incomplete: Vec<String>,
 }
@@ -186,7 +189,16 @@ impl Status {
                 .notes
                 .iter()
                 .filter(|n| verdict != Verdict::Degraded || !matches!(n, Note::NoGateway { .. }))
+                .filter(|n| !matches!(n, Note::Rival(_)))
                 .map(|n| note(n, &names))
+                .collect(),
+            rivals: plan
+                .notes
+                .iter()
+                .filter_map(|n| match n {
+                    Note::Rival(rival) => Some(RivalStatus::new(rival, &names)),
+                    _ => None,
+                })
                 .collect(),
             incomplete: snapshot.incomplete.clone(),
         }
@@ -211,6 +223,9 @@ impl Status {
             let _ = writeln!(out, "{} {}", style.bad("conflict:"), problem.what);
             let _ = writeln!(out, "{} {}", style.dim("hint:"), problem.remedy);
         }
+        for rival in &self.rivals {
+            let _ = writeln!(out, "{} {}", style.warn("note:"), rival.headline());
+        }
         for uplink in &self.uplinks {
             out.push('\n');
             uplink.write(&mut out, style);
@@ -228,6 +243,9 @@ impl Status {
         }
         for text in &self.notes {
             let _ = writeln!(out, "{} {text}", style.warn("note:"));
+        }
+        for rival in &self.rivals {
+            rival.write(&mut out, style);
         }
         out
     }

@@ -154,7 +154,7 @@ fn an_address_that_is_gone_for_a_moment_never_answers_by_the_other_door() {
             world.batch(&format!("address del {address}\naddress add {address} {more}"));
             thread::sleep(Duration::from_millis(50));
         }
-        prober.stop();
+        let _ = prober.stop();
     }
     assert_eq!(world.strayed(), strayed, "{}", world.dump());
     assert!(!daemon.log().contains("rule del"), "{}", daemon.log());

@@ -19,6 +19,8 @@ mod foreign;
 mod gateways;
 mod hints;
 mod links;
+mod own_files;
+mod rivals;
 mod robustness;
 mod seeds;
 mod topologies;
@@ -38,8 +40,10 @@ const TESTS: &[&[Test]] = &[
     gateways::TESTS,
     hints::TESTS,
     foreign::TESTS,
+    rivals::TESTS,
     robustness::TESTS,
     daemon::TESTS,
+    own_files::TESTS,
     commands::TESTS,
 ];
 

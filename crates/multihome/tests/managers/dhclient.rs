@@ -199,10 +199,10 @@ fn a_card_is_pulled_and_put_back(by: By) {
     eventually("no rule is left of what was pulled", SOON, || {
         !machine.ip("-4 rule").contains(SECOND) && !machine.ip("-6 rule").contains(":b::204")
     });
+    assert_eq!(machine.strayed(), strayed);
     machine.plug("ens6");
     machine.sh("ifup ens6");
     machine.assert_all_answer_within(PATIENCE);
-    assert_eq!(machine.strayed(), strayed);
 }
 
 fn a_reboot(by: By) {

@@ -106,11 +106,11 @@ fn a_card_is_taken_down_and_up(by: By) {
         !machine.ip("-4 rule").contains("10.0.1.204")
     });
     machine.assert_answers("10.0.0.129");
+    assert_eq!(machine.strayed(), strayed);
     machine.sh("ifup ens6");
     machine.assert_all_answer_within(PATIENCE);
     let count = first.stop();
     assert!(count.gap < Duration::from_millis(500), "{count:?}");
-    assert_eq!(machine.strayed(), strayed);
     State::of(&machine).ours().assert_is(&before, "after ifdown and ifup");
 }
 

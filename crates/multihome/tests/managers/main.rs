@@ -28,6 +28,7 @@ mod ifupdown;
 mod netplan;
 mod networkd;
 mod networkmanager;
+mod rivals;
 mod systemd;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ const TESTS: &[&[Test]] = &[
     networkmanager::hooks::TESTS,
     networkmanager::hooks::with_the_daemon::TESTS,
     networkmanager::hooks::by_hooks::TESTS,
+    rivals::TESTS,
     systemd::TESTS,
 ];
 

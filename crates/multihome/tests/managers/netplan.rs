@@ -16,7 +16,7 @@ use crate::networkmanager::beside::{Beside, UNNOTICED, assert_answered_within};
 use crate::networkmanager::{FIRST, SECOND, SECOND6};
 use crate::runner::tests;
 use crate::state::{State, table};
-use crate::tree;
+use crate::tree::{self, PACKAGING, PROGRAM};
 use crate::world::{SOON, eventually};
 
 tests![
@@ -28,6 +28,7 @@ tests![
     applied_without_changes_on_networkmanager,
     applied_with_changes_on_networkd,
     applied_with_changes_on_networkmanager,
+    the_service_reads_the_managers_state,
 ];
 
 /// Who does what netplan says.
@@ -259,3 +260,34 @@ fn apply(machine: &Machine, beside: &Beside, renderer: Renderer) {
 
 /// Rules and routes of two cards in both families.
 const OURS: usize = 12 + 14;
+
+// ===== the service =====
+
+/// netplan's generator makes `/run/NetworkManager` before NetworkManager does, and 0.106 makes it
+/// for root only. The service is a user of its own.
+fn the_service_reads_the_managers_state() {
+    let mut machine = Machine::served(Topology::TwoSubnets);
+    install_service(&machine);
+    let cards = "    ens5: {dhcp4: true, dhcp6: true}\n    \
+        ens6: {dhcp4: true, dhcp6: true, dhcp4-overrides: {use-routes: false}}\n";
+    let _system = boot(&mut machine, NetworkManager, cards);
+    machine.assert_all_answer_within(PATIENCE);
+    let main = machine.ip("-4 route");
+    assert!(!main.contains("default via 10.0.1.1"), "{main}");
+    let status = machine.sh("setpriv --reuid=65534 --regid=65534 --clear-groups multihome status");
+    assert!(status.contains("watched by multihome run"), "{status}");
+    assert!(status.contains("/run/NetworkManager/devices/3"), "{status}");
+}
+
+/// As a package does, for a system that then boots.
+#[track_caller]
+fn install_service(machine: &Machine) {
+    // `PrivateDevices=` wants it.
+    let _ = std::os::unix::fs::symlink("pts/ptmx", "/dev/ptmx");
+    machine.sh(&format!(
+        "mkdir -p /src/target/here-linux-gnu/release
+         mv {PROGRAM} /src/target/here-linux-gnu/release/multihome
+         cp -r {PACKAGING} /src/packaging
+         /src/packaging/install && systemd-sysusers multihome.conf && systemctl enable multihome"
+    ));
+}
