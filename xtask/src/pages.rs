@@ -29,7 +29,9 @@ const ENVIRONMENT: &str = r".SH ENVIRONMENT
 Set to anything, it keeps colours out of the output.
 .TP
 .B RUNTIME_DIRECTORY
-What to use in the place of /run/multihome; systemd sets it.
+What to use in the place of /run/multihome, if its last component begins with
+.BR multihome ;
+systemd sets it.
 ";
 
 const EXIT_STATUS: &str = r".SH EXIT STATUS

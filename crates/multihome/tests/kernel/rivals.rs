@@ -340,6 +340,9 @@ fn rename_second(world: &World, name: &str) {
          -4 route add default via 10.0.1.1 dev {name} metric 10001
          -6 route add default via {router} dev {name} metric 10001"
     ));
+    eventually("its link-local address is settled", SOON, || {
+        !world.ip(&format!("-6 address show dev {name} tentative")).contains("fe80:")
+    });
 }
 
 // ===== what is said =====

@@ -44,7 +44,7 @@ const NEVER: &str = "method=auto\nnever-default=true\n";
 
 /// No renames, no resolver, no authorisation (there is no polkit), and nothing but the profiles.
 const CONFIGURATION: &str = "[main]\nplugins=keyfile\ndns=none\nauth-polkit=false\n\
-    no-auto-default=*\n[keyfile]\nunmanaged-devices=none\n";
+    no-auto-default=*\n[keyfile]\nunmanaged-devices=none\n[logging]\nbackend=debug\n";
 const PROFILES: &str = "/etc/NetworkManager/system-connections";
 
 // ===== NetworkManager in the host =====
@@ -65,7 +65,7 @@ impl NetworkManager {
         let bus = machine.dbus();
         let paths = ["/usr/libexec/nm-dispatcher", "/usr/lib/NetworkManager/nm-dispatcher"];
         let path = paths.into_iter().find(|p| Path::new(p).exists()).expect("a dispatcher");
-        let dispatcher = machine.start(&format!("{path} --persist --debug"));
+        let dispatcher = machine.start(&format!("{path} --persist"));
         let mut manager = NetworkManager { daemon: None, _dispatcher: dispatcher, _bus: bus };
         manager.start_again(machine);
         manager
@@ -81,8 +81,7 @@ impl NetworkManager {
     /// Ends it, by the signal that systemd sends or another.
     #[track_caller]
     pub fn stop(&mut self, signal: Signal) {
-        let (_, log) = self.daemon.take().expect("it runs").stop(signal);
-        drop(log);
+        let _ = self.daemon.take().expect("it runs").stop(signal);
     }
 }
 
