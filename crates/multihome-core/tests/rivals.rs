@@ -156,6 +156,11 @@ fn a_rule_from_an_address_or_its_network_is_a_rivals() {
 }
 
 #[test]
+fn a_rule_that_leads_into_another_uplinks_table_of_ours_is_a_rivals() {
+    assert_eq!(found(&host(theirs("10.0.1.5", 10_002))), [Tool::Unknown]);
+}
+
+#[test]
 fn a_rule_for_anything_else_is_no_rivals() {
     let rule = || theirs("10.0.1.5", 100);
     let to: Option<multihome_core::Prefix> = "192.0.2.0/24".parse().ok();
@@ -183,7 +188,7 @@ fn a_rule_for_anything_else_is_no_rivals() {
         theirs("10.0.1.5", 253),
         // Tables that are empty, or lead nowhere out.
         theirs("10.0.1.5", 101),
-        // Ours.
+        // Ours, and a twin of ours.
         Rule { protocol: multihome_core::model::PROTOCOL, ..rule() },
         Rule { priority: 10_003, ..theirs("10.0.1.5", 10_003) },
     ];

@@ -87,13 +87,15 @@ pub(super) fn find(
             continue;
         }
         let ours = world.rules(family, |r| r.is_ours() || is_kernels(r));
-        // Rules that are not asked are shown by themselves.
-        let all = world.rules(family, |r| !r.is_ours() || asked != Asked::Never);
+        // Rules that are not asked are shown by themselves, without anything of ours.
+        let beside_ours = asked != Asked::Never;
+        let all = world.rules(family, |r| !r.is_ours() || beside_ours);
         let destinations = world.destinations(family);
         for from in from {
             for (to, sample) in destinations.iter().copied() {
-                let Some((rule, by_theirs)) = world.walk(&all, from, sample) else { continue };
-                let Some((_, by_ours)) = world.walk(&ours, from, sample) else { continue };
+                let now = world.walk(&all, beside_ours, from, sample);
+                let Some((rule, by_theirs)) = now else { continue };
+                let Some((_, by_ours)) = world.walk(&ours, true, from, sample) else { continue };
                 if theirs.contains(rule) && by_theirs != by_ours {
                     let example = sample;
                     found.push(Detour { from, to, example, theirs: by_theirs, ours: by_ours });
@@ -193,7 +195,13 @@ impl<'a> World<'a> {
     }
 
     /// Which rule decides, and by which door; none when no rule has an answer.
-    fn walk(&self, rules: &[&'a Rule], from: IpAddr, to: IpAddr) -> Option<(&'a Rule, Door)> {
+    fn walk(
+        &self,
+        rules: &[&'a Rule],
+        with_our_routes: bool,
+        from: IpAddr,
+        to: IpAddr,
+    ) -> Option<(&'a Rule, Door)> {
         let family = Family::of(to);
         let mut next = 0;
         while let Some(rule) = rules.get(next).copied() {
@@ -208,7 +216,9 @@ impl<'a> World<'a> {
                 }
                 Action::Lookup(table) => {
                     let routes = self.tables.get(&(table, family)).map_or(&[][..], Vec::as_slice);
-                    let Some(route) = routes.iter().find(|r| r.dst.contains(to)) else { continue };
+                    let fits =
+                        |r: &&&Route| r.dst.contains(to) && (with_our_routes || !r.is_ours());
+                    let Some(route) = routes.iter().find(fits) else { continue };
                     match (route.kind, route.hops.first()) {
                         (RouteKind::Throw, _) => {}
                         (RouteKind::Unicast, Some(hop)) => {

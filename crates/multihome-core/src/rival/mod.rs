@@ -86,11 +86,10 @@ pub fn find(snapshot: &Snapshot, plan: &Plan) -> Vec<Rival> {
     let own = Own::of(plan);
     let mut found: BTreeMap<Tool, Found> = BTreeMap::new();
     for rule in rules {
-        let of = own.sources(rule);
-        if of.is_empty() || leads_into_ours(snapshot, plan, rule) {
+        let of: Vec<&Planned> = own.sources(rule).into_iter().map(|(planned, _)| planned).collect();
+        if of.is_empty() || is_of_ours(snapshot, rule, &of) {
             continue;
         }
-        let of: Vec<&Planned> = of.into_iter().map(|(planned, _)| planned).collect();
         let Some((tool, certain)) = signature::of(&facts, rule, &of) else { continue };
         let found = found.entry(tool).or_default();
         found.certain |= certain;
@@ -228,11 +227,10 @@ fn is_by_source(rule: &Rule) -> bool {
         && rule.other.is_empty()
 }
 
-/// Whether a rule sends to a table of ours what ours would send there: a twin of one of ours.
-fn leads_into_ours(snapshot: &Snapshot, plan: &Plan, rule: &Rule) -> bool {
+/// Whether a rule sends to a table of ours what ours send there: a twin of one of ours.
+fn is_of_ours(snapshot: &Snapshot, rule: &Rule, of: &[&Planned]) -> bool {
     let Some(table) = rule.table() else { return false };
-    plan.uplinks.iter().any(|p| p.table == Some(table))
-        && snapshot.routes_in(table).all(|r| r.is_ours())
+    of.iter().all(|p| p.table == Some(table)) && snapshot.routes_in(table).all(|r| r.is_ours())
 }
 
 /// Which uplinks would not be known to have a gateway but for these tables.

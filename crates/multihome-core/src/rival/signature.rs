@@ -55,6 +55,7 @@ const DHCP: u8 = 16;
 /// What signatures are compared with.
 pub(super) struct Facts<'a> {
     snapshot: &'a Snapshot,
+    plan: &'a Plan,
     /// The defaults by uplinks that others keep: the link, and the route.
     defaults: Vec<(u32, &'a Route)>,
     /// Whether the AWS VPC CNI keeps marked packets with main.
@@ -62,12 +63,13 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot, plan: &Plan) -> Facts<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot, plan: &'a Plan) -> Facts<'a> {
         let is_uplink = |link| plan.uplinks.iter().any(|p| p.uplink.link == link);
         let defaults = snapshot.routes().filter(|r| r.dst.is_default() && is_live(r));
         let defaults = defaults.flat_map(|r| r.hops.iter().map(move |h| (h.link, r)));
         Facts {
             snapshot,
+            plan,
             defaults: defaults.filter(|(link, _)| is_uplink(*link)).collect(),
             has_vpc_cni: snapshot.rules().any(is_vpc_cni_mark),
         }
@@ -77,6 +79,7 @@ impl<'a> Facts<'a> {
     /// and some have no IPv6 default in it.
     fn leads_out(&self, table: u32) -> bool {
         self.defaults.iter().any(|(_, r)| r.table == table)
+            || self.plan.uplinks.iter().any(|p| p.table == Some(table))
     }
 
     /// The metrics of the defaults in a table by an uplink that were learnt from a server or a

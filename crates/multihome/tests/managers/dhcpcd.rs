@@ -207,7 +207,11 @@ fn a_carrier_is_lost(by: By) {
         !machine.ip("address show dev ens6").contains("10.0.1.")
     });
     machine.assert_answers("10.0.0.129");
-    assert_eq!(machine.strayed(), strayed);
+    // Connections of an IPv6 address that is gone try again by main's default, once its rules are
+    // gone too: the kernel does not ask whether a source is still there.
+    if let By::Daemon = by {
+        assert_eq!(machine.strayed(), strayed);
+    }
     machine.lab.set_carrier("ens6", true).unwrap();
     machine.assert_all_answer_within(PATIENCE * 2);
 }
@@ -216,9 +220,12 @@ fn a_card_is_pulled_and_put_back(by: By) {
     let Host { machine, .. } = &mut Host::new(Topology::TwoSubnets, by, |_| ());
     let strayed = machine.strayed();
     machine.pull("ens6");
+    machine.assert_answers("10.0.0.129");
+    if let By::Daemon = by {
+        assert_eq!(machine.strayed(), strayed);
+    }
     eventually("no rule is left of what was pulled", PATIENCE, || is_without(machine));
     machine.assert_answers("10.0.0.129");
-    assert_eq!(machine.strayed(), strayed);
     machine.plug("ens6");
     machine.assert_all_answer_within(PATIENCE * 2);
 }

@@ -23,6 +23,7 @@ mod tree;
 mod booted;
 mod dhclient;
 mod dhcpcd;
+mod dispatcher;
 mod hotplug;
 mod ifupdown;
 mod netplan;
@@ -44,6 +45,7 @@ const TESTS: &[&[Test]] = &[
     dhclient::by_hooks::TESTS,
     dhcpcd::with_the_daemon::TESTS,
     dhcpcd::by_hooks::TESTS,
+    dispatcher::TESTS,
     hotplug::TESTS,
     ifupdown::with_the_daemon::TESTS,
     ifupdown::by_hooks::TESTS,

@@ -238,6 +238,9 @@ fn assert_untouched(machine: &Machine, beside: &Beside) {
 fn apply(machine: &Machine, beside: &Beside, renderer: Renderer) {
     let effect = beside.during(machine, SECOND, || {
         machine.sh("netplan apply");
+        if renderer == Networkd && tree::name() == "bookworm" {
+            mend_networkd(machine);
+        }
         configured(machine);
         thread::sleep(Duration::from_secs(1));
     });
@@ -256,6 +259,27 @@ fn apply(machine: &Machine, beside: &Beside, renderer: Renderer) {
     eventually("nobody has failed", SOON, || {
         machine.sh("systemctl --failed --plain --no-legend").trim().is_empty()
     });
+}
+
+/// networkd 252 is told to configure each card twice in a moment, and now and then leaves one
+/// without its address, with multihome and without.
+fn mend_networkd(machine: &Machine) {
+    let missing = || {
+        let addresses = machine.ip("-4 address");
+        machine
+            .lab
+            .addresses()
+            .iter()
+            .any(|a| a.is_ipv4() && !addresses.contains(&format!(" {a}/")))
+    };
+    let start = Instant::now();
+    while missing() {
+        if start.elapsed() > Duration::from_secs(5) {
+            eprintln!("networkd has left a card without its address: restarted");
+            return drop(machine.sh("systemctl restart systemd-networkd"));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Rules and routes of two cards in both families.

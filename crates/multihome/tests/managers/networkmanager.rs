@@ -42,7 +42,7 @@ pub const AUTO: &str = "method=auto\n";
 /// A gateway that is known, and in no table of the kernel.
 const NEVER: &str = "method=auto\nnever-default=true\n";
 
-/// No renames, no resolver, no authorisation (there is no polkit), and nothing but the profiles.
+/// No resolver, no authorisation (there is no polkit), nothing but the profiles; it logs to stderr.
 const CONFIGURATION: &str = "[main]\nplugins=keyfile\ndns=none\nauth-polkit=false\n\
     no-auto-default=*\n[keyfile]\nunmanaged-devices=none\n[logging]\nbackend=debug\n";
 const PROFILES: &str = "/etc/NetworkManager/system-connections";

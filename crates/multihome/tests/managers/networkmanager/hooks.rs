@@ -110,8 +110,8 @@ fn a_renewal_brings_another_gateway(by: By) {
 /// It writes down what it is told, and leaves the rest to the daemon.
 fn the_hook_beside_the_daemon_makes_nothing_twice() {
     let (machine, _manager) = managed(Topology::TwoSubnets, AUTO, AUTO);
-    machine.install_hooks();
     let beside = Beside::begin(&machine);
+    machine.install_hooks(); // before the daemon they would make rules
     let effect = beside.during(&machine, SECOND, || {
         nmcli(&machine, "device reapply ens6");
         thread::sleep(Duration::from_secs(1));
