@@ -679,10 +679,9 @@ proptest! {
         // Only what somebody put in a group of his own stays out of ours.
         let grouped = |link: u32| {
             // A link that leads somewhere without an address is passed over like an uplink.
-            let leads = |r: &&Route| r.dst.is_default() && r.hops.iter().any(|h| h.link == link);
             let is_bare = !before.addresses().iter().any(|a| a.link == link);
             let is_uplink = plan.uplinks.iter().any(|p| p.uplink.link == link)
-                || is_bare && before.routes().iter().any(|r| leads(&r));
+                || is_bare && kernel.link(link).is_some_and(|l| l.group == config.group());
             let was = before.link(link).map_or(0, |l| l.group);
             was == config.group() || is_uplink && was == 0 && config.owns_group()
         };
