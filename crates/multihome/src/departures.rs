@@ -98,7 +98,8 @@ impl Leavings {
                 };
                 n.action == Action::Nop
                     || matches!(n.action, Action::Goto(_))
-                    || shares(n.from, rule.from)
+                    // Of one uplink's, the narrower and the wider one say the same.
+                    || n.table() != rule.table() && shares(n.from, rule.from)
                     || n.oif.is_some() && n.oif == rule.oif
             })
         };
