@@ -88,7 +88,7 @@ fn an_address_more() {
     nmcli(&machine, "connection modify ens6 -ipv4.addresses 10.0.1.205/24");
     let effect = beside.during(&machine, SECOND, || {
         nmcli(&machine, "device reapply ens6");
-        eventually("the first address has its rules alone", SOON, || {
+        eventually("the first address has its rules alone", SOON * 2, || {
             rules(&machine, "-4").iter().any(|r| r.contains("from 10.0.1.204 lookup 10003"))
         });
     });
