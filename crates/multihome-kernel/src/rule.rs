@@ -11,15 +11,16 @@
 //! (`rule_find`), so every field is named, protocol and priority always.
 
 use multihome_core::Prefix;
+use multihome_core::model::rule::{DSCP_FULL, FLOWLABEL_FULL};
 use multihome_core::model::{Action, Rule};
 
 use crate::address::{family, number};
 use crate::uapi::{
-    FIB_RULE_INVERT, FRA_DPORT_MASK, FRA_DPORT_RANGE, FRA_DST, FRA_FLOW, FRA_FWMARK, FRA_FWMASK,
-    FRA_GOTO, FRA_IIFNAME, FRA_IP_PROTO, FRA_L3MDEV, FRA_OIFNAME, FRA_PAD, FRA_PRIORITY,
-    FRA_PROTOCOL, FRA_SPORT_MASK, FRA_SPORT_RANGE, FRA_SRC, FRA_SUPPRESS_IFGROUP,
-    FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_TUN_ID, FRA_UID_RANGE, NLM_F_CREATE, NLM_F_EXCL,
-    RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE,
+    FIB_RULE_INVERT, FRA_DPORT_MASK, FRA_DPORT_RANGE, FRA_DSCP, FRA_DSCP_MASK, FRA_DST, FRA_FLOW,
+    FRA_FLOWLABEL, FRA_FLOWLABEL_MASK, FRA_FWMARK, FRA_FWMASK, FRA_GOTO, FRA_IIFNAME, FRA_IP_PROTO,
+    FRA_L3MDEV, FRA_OIFNAME, FRA_PAD, FRA_PRIORITY, FRA_PROTOCOL, FRA_SPORT_MASK, FRA_SPORT_RANGE,
+    FRA_SRC, FRA_SUPPRESS_IFGROUP, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_TUN_ID, FRA_UID_RANGE,
+    NLM_F_CREATE, NLM_F_EXCL, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE,
 };
 use crate::wire::{
     Attrs, Malformed, Message, addr_of, short, split, str_of, u8_of, u16_pair_of, u32_of,
@@ -52,6 +53,7 @@ fn fields(rule: &mut Rule, h: [u8; HEADER], attrs: Attrs<'_>) -> Result<(), Malf
     let [family, dst_len, src_len, tos, table, _, _, action, ..] = h;
     let mut table = u32::from(table);
     let (mut mark, mut mask, mut target) = (None, None, 0);
+    let (mut dscp, mut flowlabel) = ((None, DSCP_FULL), (None, FLOWLABEL_FULL));
     rule.protocol = 0;
     rule.tos = Some(tos).filter(|&tos| tos != 0);
     rule.not = u32::from_ne_bytes([h[8], h[9], h[10], h[11]]) & FIB_RULE_INVERT != 0;
@@ -82,7 +84,12 @@ fn fields(rule: &mut Rule, h: [u8; HEADER], attrs: Attrs<'_>) -> Result<(), Malf
             FRA_IP_PROTO => rule.ipproto = Some(u8_of("FRA_IP_PROTO", bytes)?),
             FRA_SPORT_RANGE => rule.sport = Some(u16_pair_of("FRA_SPORT_RANGE", bytes)?),
             FRA_DPORT_RANGE => rule.dport = Some(u16_pair_of("FRA_DPORT_RANGE", bytes)?),
-            FRA_SPORT_MASK | FRA_DPORT_MASK if bytes == [0xff, 0xff] => {}
+            FRA_SPORT_MASK => rule.sport_mask = port_mask("FRA_SPORT_MASK", bytes)?,
+            FRA_DPORT_MASK => rule.dport_mask = port_mask("FRA_DPORT_MASK", bytes)?,
+            FRA_DSCP => dscp.0 = Some(u8_of("FRA_DSCP", bytes)?),
+            FRA_DSCP_MASK => dscp.1 = u8_of("FRA_DSCP_MASK", bytes)?,
+            FRA_FLOWLABEL => flowlabel.0 = Some(u32_be("FRA_FLOWLABEL", bytes)?),
+            FRA_FLOWLABEL_MASK => flowlabel.1 = u32_be("FRA_FLOWLABEL_MASK", bytes)?,
             FRA_PAD => {}
             _ => rule.other.push((kind, bytes.to_vec())),
         }
@@ -91,6 +98,8 @@ fn fields(rule: &mut Rule, h: [u8; HEADER], attrs: Attrs<'_>) -> Result<(), Malf
         (None, None) => None,
         (mark, mask) => Some((mark.unwrap_or(0), mask.unwrap_or(u32::MAX))),
     };
+    rule.dscp = dscp.0.map(|value| (value, dscp.1));
+    rule.flowlabel = flowlabel.0.map(|value| (value, flowlabel.1));
     rule.action = match action {
         1 => Action::Lookup(table),
         2 => Action::Goto(target),
@@ -109,6 +118,18 @@ fn prefix(name: &str, family: u8, bytes: &[u8], len: u8) -> Result<Option<Prefix
         return Err(Malformed(format!("{name} has a prefix length of {len}")));
     }
     Ok((len != 0).then(|| Prefix::new(address, len)))
+}
+
+/// A mask of ports; a full one is no mask. Both states are one rule to the kernel, which states a
+/// mask beside every single port.
+fn port_mask(name: &str, bytes: &[u8]) -> Result<Option<u16>, Malformed> {
+    let mask = bytes.first_chunk().ok_or_else(|| short(name, bytes))?;
+    Ok(Some(u16::from_ne_bytes(*mask)).filter(|&mask| mask != u16::MAX))
+}
+
+/// A 32-bit number in network order.
+fn u32_be(name: &str, bytes: &[u8]) -> Result<u32, Malformed> {
+    u32_of(name, bytes).map(u32::from_be)
 }
 
 /// A 64-bit number in network order.
@@ -217,6 +238,21 @@ fn encode(kind: u16, flags: u16, rule: &Rule) -> Message {
             m.attr(kind, &[a, b, c, d]);
         }
     }
+    for (kind, mask) in [(FRA_SPORT_MASK, rule.sport_mask), (FRA_DPORT_MASK, rule.dport_mask)] {
+        if let Some(mask) = mask {
+            m.attr(kind, &mask.to_ne_bytes());
+        }
+    }
+    if let Some((dscp, mask)) = rule.dscp {
+        m.attr_u8(FRA_DSCP, dscp);
+        // Kernels before 6.15 know no mask.
+        if mask != DSCP_FULL {
+            m.attr_u8(FRA_DSCP_MASK, mask);
+        }
+    }
+    if let Some((label, mask)) = rule.flowlabel {
+        m.attr_u32(FRA_FLOWLABEL, label.to_be()).attr_u32(FRA_FLOWLABEL_MASK, mask.to_be());
+    }
     for (kind, bytes) in &rule.other {
         m.attr(*kind, bytes);
     }
@@ -248,7 +284,10 @@ mod tests {
             suppress_prefixlength: Some(1),
             suppress_ifgroup: Some(10000),
             realms: Some(0x0001_0002),
-            other: vec![(26, vec![0, 0, 0, 7])],
+            sport_mask: Some(0xfff0),
+            dscp: Some((0x2e, 0x3c)),
+            flowlabel: Some((0x12345, 0xfffff)),
+            other: vec![(77, vec![0, 0, 0, 7])],
             ..Rule::new(Family::V4, 10003, Action::Lookup(10003))
         }
     }

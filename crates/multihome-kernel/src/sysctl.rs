@@ -1,39 +1,14 @@
 //! The files under `/proc/sys/net`.
 //!
 //! Each network namespace has its own, and the files show those of the process that
-//! opens them. A link's name may hold a dot (`ens6.100`), which sysctl(8) would take for
-//! a separator; so keys are paths here, with `/` between their parts.
+//! opens them. Which keys there are, and what they say, is in [`multihome_core::model::sysctl`].
 
 use std::path::PathBuf;
 
-use multihome_core::Family;
+pub use multihome_core::model::sysctl::{conf, display};
 use rustix::io::Errno;
 
 use crate::error::Error;
-
-// ===== names =====
-
-/// `net/ipv4/conf/LINK/KEY`, or `ipv6`. `all` and `default` are links here.
-#[must_use]
-pub fn conf(family: Family, link: &str, key: &str) -> String {
-    let family = match family {
-        Family::V4 => "ipv4",
-        Family::V6 => "ipv6",
-    };
-    format!("net/{family}/conf/{link}/{key}")
-}
-
-/// A path as sysctl(8) writes it: `net.ipv4.conf.ens6/100.rp_filter`.
-#[must_use]
-pub fn display(path: &str) -> String {
-    path.chars()
-        .map(|c| match c {
-            '/' => '.',
-            '.' => '/',
-            c => c,
-        })
-        .collect()
-}
 
 // ===== reading and writing =====
 
@@ -73,13 +48,6 @@ fn file(path: &str) -> Result<PathBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_dot_in_a_link_name_is_no_separator() {
-        let path = conf(Family::V4, "ens6.100", "rp_filter");
-        assert_eq!(path, "net/ipv4/conf/ens6.100/rp_filter");
-        assert_eq!(display(&path), "net.ipv4.conf.ens6/100.rp_filter");
-    }
 
     #[test]
     fn a_path_stays_below_proc_sys() {

@@ -139,10 +139,18 @@ pub const FRA_PROTOCOL: u16 = 21;
 pub const FRA_IP_PROTO: u16 = 22;
 pub const FRA_SPORT_RANGE: u16 = 23;
 pub const FRA_DPORT_RANGE: u16 = 24;
+/// Since Linux 6.13.
+pub const FRA_DSCP: u16 = 25;
+/// Since Linux 6.14.
+pub const FRA_FLOWLABEL: u16 = 26;
+/// Since Linux 6.14.
+pub const FRA_FLOWLABEL_MASK: u16 = 27;
 /// Since Linux 6.14.
 pub const FRA_SPORT_MASK: u16 = 28;
 /// Since Linux 6.14.
 pub const FRA_DPORT_MASK: u16 = 29;
+/// Since Linux 6.15.
+pub const FRA_DSCP_MASK: u16 = 30;
 
 pub const FIB_RULE_INVERT: u32 = 0x2;
 

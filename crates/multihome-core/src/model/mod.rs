@@ -6,21 +6,27 @@
 
 pub mod address;
 pub mod hint;
+pub mod label;
 pub mod link;
 pub mod names;
+pub mod neighbour;
 pub mod nexthop;
 pub mod route;
 pub mod rule;
 pub mod snapshot;
+pub mod sysctl;
 
 pub use address::Address;
 pub use hint::{Hint, Hints};
+pub use label::AddressLabel;
 pub use link::Link;
 pub use names::Names;
+pub use neighbour::Neighbour;
 pub use nexthop::Nexthop;
 pub use route::{Hop, Metrics, Route, RouteKind};
 pub use rule::{Action, Rule};
 pub use snapshot::Snapshot;
+pub use sysctl::Sysctls;
 
 /// The protocol number on every rule and route that multihome makes. Whatever
 /// carries it is ours and nothing else is; free in iproute2's `rt_protos` and in

@@ -55,6 +55,18 @@ pub struct Rule {
     /// `FRA_DPORT_RANGE`, both ends included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dport: Option<(u16, u16)>,
+    /// `FRA_SPORT_MASK`, where it is not full: `sport` is then compared under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sport_mask: Option<u16>,
+    /// `FRA_DPORT_MASK`, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dport_mask: Option<u16>,
+    /// `FRA_DSCP` and `FRA_DSCP_MASK`: all six bits of the DSCP, where `tos` sees only three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<(u8, u8)>,
+    /// `FRA_FLOWLABEL` and `FRA_FLOWLABEL_MASK`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flowlabel: Option<(u32, u32)>,
     /// `FRA_UID_RANGE`, both ends included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uidrange: Option<(u32, u32)>,
@@ -98,6 +110,11 @@ pub enum Action {
     Other(u8),
 }
 
+/// A DSCP's six bits.
+pub const DSCP_FULL: u8 = 0x3f;
+/// A flow label's 20 bits.
+pub const FLOWLABEL_FULL: u32 = 0xf_ffff;
+
 // ===== impl Rule =====
 
 impl Rule {
@@ -119,6 +136,10 @@ impl Rule {
             ipproto: None,
             sport: None,
             dport: None,
+            sport_mask: None,
+            dport_mask: None,
+            dscp: None,
+            flowlabel: None,
             uidrange: None,
             l3mdev: false,
             tun_id: None,
@@ -189,15 +210,30 @@ impl Rule {
         if let Some(p) = self.ipproto {
             let _ = write!(out, " ipproto {}", ipproto(p));
         }
-        for (word, range) in [("sport", self.sport), ("dport", self.dport)] {
-            match range {
-                Some((a, b)) if a == b => drop(write!(out, " {word} {a}")),
-                Some((a, b)) => drop(write!(out, " {word} {a}-{b}")),
-                None => {}
+        for (word, range, mask) in
+            [("sport", self.sport, self.sport_mask), ("dport", self.dport, self.dport_mask)]
+        {
+            match (range, mask) {
+                (Some((a, _)), Some(mask)) => drop(write!(out, " {word} {a}/{mask:#x}")),
+                (Some((a, b)), None) if a == b => drop(write!(out, " {word} {a}")),
+                (Some((a, b)), None) => drop(write!(out, " {word} {a}-{b}")),
+                (None, _) => {}
             }
         }
         if let Some(id) = self.tun_id {
             let _ = write!(out, " tun_id {id}");
+        }
+        if let Some((dscp, mask)) = self.dscp {
+            let _ = write!(out, " dscp {dscp:#x}");
+            if mask != DSCP_FULL {
+                let _ = write!(out, "/{mask:#x}");
+            }
+        }
+        if let Some((label, mask)) = self.flowlabel {
+            let _ = write!(out, " flowlabel {label:#x}");
+            if mask != FLOWLABEL_FULL {
+                let _ = write!(out, "/{mask:#x}");
+            }
         }
         for (number, _) in &self.other {
             let _ = write!(out, " [attribute {number}]");

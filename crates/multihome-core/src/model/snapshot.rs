@@ -14,11 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::hint::Hints;
+use super::label::AddressLabel;
 use super::link::Link;
 use super::names::{Names, TABLE_MAIN};
+use super::neighbour::Neighbour;
 use super::nexthop::Nexthop;
 use super::route::{Route, RouteKey};
 use super::rule::Rule;
+use super::sysctl::Sysctls;
 use crate::prefix::Family;
 
 /// What the kernel holds.
@@ -26,7 +29,9 @@ use crate::prefix::Family;
 #[serde(try_from = "Flat", into = "Flat")]
 pub struct Snapshot {
     links: BTreeMap<u32, Link>,
-    addresses: BTreeMap<AddressKey, Address>,
+    addresses: BTreeMap<AddressKey, (Address, Rank)>,
+    /// Of the address that came last.
+    last: Rank,
     routes: BTreeMap<RouteKey, Vec<Route>>,
     rules: BTreeMap<(Family, u32), Vec<Rule>>,
     nexthops: BTreeMap<u32, Nexthop>,
@@ -36,9 +41,20 @@ pub struct Snapshot {
     pub table_names: BTreeMap<u32, String>,
     /// What files say of the ways out.
     pub hints: Hints,
+    /// What `/proc/sys/net` says; empty where nobody has read it.
+    pub sysctls: Sysctls,
+    /// The neighbours that are gateways, ordered.
+    pub neighbours: Vec<Neighbour>,
+    /// The address labels, where they are not those that the kernel begins with.
+    pub labels: Option<Vec<AddressLabel>>,
 }
 
 type AddressKey = (u32, IpAddr, u8, Option<IpAddr>);
+
+/// The place of an address in its link's list, where the kernel finds a source for what has none.
+/// No part of what is there: it makes no two snapshots differ.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rank(i64);
 
 /// One thing that the kernel announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +122,12 @@ struct Flat {
     table_names: BTreeMap<u32, String>,
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     hints: Hints,
+    #[serde(default, skip_serializing_if = "Sysctls::is_empty")]
+    sysctls: Sysctls,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    neighbours: Vec<Neighbour>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<AddressLabel>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
 }
@@ -141,13 +163,25 @@ impl Snapshot {
 
     /// All addresses, ordered by link.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
-        self.addresses.values()
+        self.addresses.values().map(|(a, _)| a)
     }
 
     /// The addresses of one link.
     pub fn addresses_of(&self, link: u32) -> impl Iterator<Item = &Address> {
         let first = (link, IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, None);
-        self.addresses.range(first..).take_while(move |(k, _)| k.0 == link).map(|(_, a)| a)
+        let of_link = self.addresses.range(first..).take_while(move |(k, _)| k.0 == link);
+        of_link.map(|(_, (a, _))| a)
+    }
+
+    /// The addresses of one link in the order of the kernel's own list (`in_dev->ifa_list`,
+    /// `idev->addr_list`): the first that will do becomes the source of what has none.
+    #[must_use]
+    pub fn addresses_in_order(&self, link: u32) -> Vec<&Address> {
+        let first = (link, IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, None);
+        let of_link = self.addresses.range(first..).take_while(move |(k, _)| k.0 == link);
+        let mut ordered: Vec<&(Address, Rank)> = of_link.map(|(_, a)| a).collect();
+        ordered.sort_by_key(|(_, rank)| rank.0);
+        ordered.into_iter().map(|(a, _)| a).collect()
     }
 
     /// All routes, ordered by table and prefix.
@@ -207,9 +241,24 @@ impl Snapshot {
         self.links.insert(link.index, link);
     }
 
-    /// Puts an address in, in place of the same one with other flags.
+    /// Puts an address in behind the others of its link, in place of the same one with other flags.
+    /// A dump has them in the kernel's order.
     pub fn insert_address(&mut self, address: Address) {
-        self.addresses.insert(address_key(&address), address);
+        self.last.0 += 1;
+        self.rank_address(address, self.last);
+    }
+
+    /// Puts an address in where the kernel puts a new one: IPv4 behind the others of its scope
+    /// (`__inet_insert_ifa`), IPv6 in front of them (`ipv6_link_dev_addr`).
+    fn add_address(&mut self, address: Address) {
+        self.last.0 += 1;
+        let rank = if address.local.is_ipv6() { Rank(-self.last.0) } else { self.last };
+        self.rank_address(address, rank);
+    }
+
+    fn rank_address(&mut self, address: Address, rank: Rank) {
+        let entry = self.addresses.entry(address_key(&address));
+        entry.and_modify(|(known, _)| *known = address.clone()).or_insert((address, rank));
     }
 
     /// Puts a route in beside others of its key; an equal one stays alone.
@@ -314,7 +363,7 @@ impl Snapshot {
                 stale.links.insert(index);
                 stale.nexthops = !self.nexthops.is_empty();
             }
-            Event::NewAddress(address) => self.insert_address(address),
+            Event::NewAddress(address) => self.add_address(address),
             Event::DelAddress(address) => {
                 self.addresses.remove(&address_key(&address));
                 if address.local.is_ipv4() {
@@ -455,6 +504,9 @@ impl TryFrom<Flat> for Snapshot {
             incomplete: flat.incomplete,
             table_names: flat.table_names,
             hints: flat.hints,
+            sysctls: flat.sysctls,
+            neighbours: flat.neighbours,
+            labels: flat.labels,
             ..Snapshot::default()
         };
         for link in flat.links {
@@ -481,18 +533,35 @@ impl From<Snapshot> for Flat {
         Flat {
             version: VERSION,
             links: snapshot.links.into_values().collect(),
-            addresses: snapshot.addresses.into_values().collect(),
+            addresses: in_order(snapshot.addresses),
             routes: snapshot.routes.into_values().flatten().collect(),
             rules: snapshot.rules.into_values().flatten().collect(),
             nexthops: snapshot.nexthops.into_values().collect(),
             table_names: snapshot.table_names,
             hints: snapshot.hints,
+            sysctls: snapshot.sysctls,
+            neighbours: snapshot.neighbours,
+            labels: snapshot.labels,
             incomplete: snapshot.incomplete,
         }
     }
 }
 
+impl PartialEq for Rank {
+    fn eq(&self, _: &Rank) -> bool {
+        true
+    }
+}
+
+impl Eq for Rank {}
+
 // ===== helpers =====
+
+fn in_order(addresses: BTreeMap<AddressKey, (Address, Rank)>) -> Vec<Address> {
+    let mut ordered: Vec<(Address, Rank)> = addresses.into_values().collect();
+    ordered.sort_by_key(|(address, rank)| (address.link, address.family(), rank.0));
+    ordered.into_iter().map(|(a, _)| a).collect()
+}
 
 fn address_key(address: &Address) -> AddressKey {
     (address.link, address.local, address.prefix_len, address.peer)

@@ -1,0 +1,427 @@
+//! The kernel's decision, re-enacted: which way a packet goes, and which rule and route say so.
+//!
+//! A [`Lookup`] is made of a snapshot and answers questions ([`Flow`]) without asking the kernel,
+//! so that a host in a file can be asked like the one that we are on, and a host that is not
+//! there yet like one that is. It walks the rules as `fib_rules_lookup` does ([`walk`]), looks
+//! tables up as `fib_table_lookup` and `fib6_table_lookup` do ([`table`]), and does before and after
+//! what `ip_route_output_key_hash_rcu`, `ip_route_input_slow` and `ip6_route_output` do
+//! ([`ipv4`], [`ipv6`], [`source`]).
+//!
+//! Where the kernel throws dice (multipath), all that can come out is in the answer. Where a
+//! snapshot does not hold what the kernel looks at, the answer is a [`Doubt`], never a guess. A
+//! test asks a real kernel the same questions (`RTM_GETROUTE`).
+
+mod ipv4;
+mod ipv6;
+mod source;
+mod table;
+mod walk;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::model::rule::Rule;
+use crate::model::{Route, RouteKind, Snapshot};
+use crate::prefix::Family;
+use table::Table;
+
+/// What is asked: a packet, as far as routing looks at it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// Source address; none while the kernel is still to choose one.
+    pub from: Option<IpAddr>,
+    /// Destination address.
+    pub to: IpAddr,
+    /// The link that it came in by, by index; none for what the host itself sends.
+    pub iif: Option<u32>,
+    /// The link that it must leave by (`SO_BINDTODEVICE`, `IP_UNICAST_IF`, a scope in `sin6_scope_id`).
+    pub oif: Option<u32>,
+    /// Whether `oif` is of a socket that is bound to the link. IPv6 then takes no route by another
+    /// link (`RT6_LOOKUP_F_IFACE`), also when there is a source; for all other questions it makes no
+    /// difference. `RTM_GETROUTE` cannot ask so.
+    pub bound: bool,
+    /// `SO_MARK`, or what the firewall put on.
+    pub mark: u32,
+    /// IP protocol; 0 when it does not matter.
+    pub proto: u8,
+    /// Source port; 0 when it does not matter.
+    pub sport: u16,
+    /// Destination port; 0 when it does not matter.
+    pub dport: u16,
+    /// Owner of the socket; the kernel's own answers and what is forwarded are root's (`sock_net_uid`).
+    pub uid: u32,
+    /// The whole TOS or traffic class byte.
+    pub tos: u8,
+}
+
+/// What the kernel does with a flow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// What can come out: one, or several where the kernel chooses by a hash of the packet. Ordered
+    /// as they were found, without doubles. Empty only with a doubt.
+    pub outcomes: Vec<Outcome<'a>>,
+    /// Why this is not to be relied upon; empty when it is.
+    pub doubts: Vec<Doubt<'a>>,
+}
+
+/// One thing that can come out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// It goes this way.
+    Sent(Path<'a>),
+    /// It is refused.
+    Refused {
+        /// With which error.
+        error: Refusal,
+        /// Because of what.
+        by: By<'a>,
+    },
+}
+
+/// The way that a packet goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path<'a> {
+    /// The rule that led to the table; none when the kernel looked at no rule.
+    pub rule: Option<&'a Rule>,
+    /// The route; none when the kernel took the destination to be on the link, for want of a route
+    /// (IPv4 with `oif`), and for broadcasts and multicasts that need none.
+    pub route: Option<&'a Route>,
+    /// What becomes of it: sent to one host (unicast), kept (local), sent to all (broadcast), ...
+    pub kind: RouteKind,
+    /// The link that it leaves by; the loopback for what is kept.
+    pub link: u32,
+    /// The gateway; none when the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The source address: the flow's own, or the one that the kernel chooses.
+    pub source: Option<IpAddr>,
+}
+
+/// What refused a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By<'a> {
+    /// A rule: `unreachable`, `blackhole`, `prohibit`.
+    Rule(&'a Rule),
+    /// A route of the table that this rule led to.
+    Route(&'a Rule, &'a Route),
+    /// No rule led to a route.
+    NoRoute,
+    /// The packet itself, or the host's settings.
+    Sanity(Sanity<'a>),
+}
+
+/// Why a packet is refused whatever the routes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sanity<'a> {
+    /// The source is no address of this host (`__ip_dev_find`).
+    SourceNotOurs,
+    /// Nothing can have such a source (`ip_route_input_slow`: martian source).
+    SourceImpossible,
+    /// Nothing can go to such a destination, or not from here.
+    DestinationImpossible,
+    /// The link of `oif` or `iif` does not exist.
+    NoLink,
+    /// The link of `oif` is down or has no addresses of the family.
+    LinkUnusable,
+    /// What came in is not for this host, and it does not forward (`IN_DEV_FORWARD`).
+    NotForwarding,
+    /// The source is an address of this host (`__fib_validate_source`).
+    SourceIsOurs,
+    /// The reverse path filter: the answer would leave by another link. With what the reverse
+    /// look-up found, when it found a route.
+    ReversePath(Option<&'a Route>),
+}
+
+/// The error that a program gets, or that is sent to the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// `ENETUNREACH`.
+    NetworkUnreachable,
+    /// `EHOSTUNREACH`.
+    HostUnreachable,
+    /// `EACCES`.
+    Prohibited,
+    /// `EINVAL`: black holes, and what makes no sense.
+    Invalid,
+    /// `ENODEV`.
+    NoDevice,
+    /// `EXDEV` or, since Linux 6.15, `EINVAL`: the reverse path filter.
+    CrossDevice,
+}
+
+/// Why the kernel's decision cannot be re-enacted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt<'a> {
+    /// A rule asks for something that a flow here does not have, and it may match.
+    Rule(&'a Rule, &'static str),
+    /// A route leads through something that is not modelled.
+    Route(&'a Route, &'static str),
+    /// The snapshot does not say.
+    Unknown(&'static str),
+}
+
+/// What happened at one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// What became of it.
+    pub verdict: Verdict<'a>,
+}
+
+/// What became of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It is not for this flow: the first selector that does not match.
+    NotFor(Selector),
+    /// Whether it is for this flow cannot be told.
+    CannotTell(&'static str),
+    /// It jumps to the first rule of this priority.
+    Jumps(u32),
+    /// It would jump to a priority at which there is no rule.
+    JumpsNowhere(u32),
+    /// `nop`.
+    Nothing,
+    /// The table has no route for the destination, or there is no such table.
+    NoRoute(u32),
+    /// A `throw` route of the table sends the look-up on.
+    Throws(u32, &'a Route),
+    /// The table has a route, which the rule does not accept.
+    Suppressed {
+        /// The table.
+        table: u32,
+        /// The route.
+        route: &'a Route,
+        /// Why.
+        why: Suppression,
+    },
+    /// It decides: with this route, or by itself.
+    Decides(Option<&'a Route>),
+    /// It decides for some packets, and for others the look-up goes on: multipath with hops of
+    /// which the rule accepts only some.
+    DecidesForSome(&'a Route),
+}
+
+/// A selector of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // ip-rule(8) has them
+pub enum Selector {
+    From,
+    To,
+    Iif,
+    Oif,
+    Fwmark,
+    Tos,
+    Dscp,
+    Ipproto,
+    Sport,
+    Dport,
+    Uidrange,
+    L3mdev,
+    TunId,
+    Flowlabel,
+    /// All match, and the rule is for those that do not.
+    Not,
+}
+
+/// Why a rule does not accept a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Suppression {
+    /// `suppress_prefixlength`: its prefix is as short or shorter.
+    Prefixlength(u32),
+    /// `suppress_ifgroup`: it leaves by a link of the group.
+    Ifgroup(u32),
+}
+
+/// A decision with all that led to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trace<'a> {
+    /// Each rule that was considered, in order.
+    pub steps: Vec<Step<'a>>,
+    /// What came of it.
+    pub answer: Answer<'a>,
+}
+
+/// A snapshot, arranged for questions.
+#[derive(Debug)]
+pub struct Lookup<'a> {
+    snapshot: &'a Snapshot,
+    rules: BTreeMap<Family, Vec<&'a Rule>>,
+    tables: HashMap<(Family, u32), Table<'a>>,
+    links: HashMap<&'a str, u32>,
+}
+
+// ===== impl Flow =====
+
+impl Flow {
+    /// What the host itself sends to an address, with nothing else said.
+    #[must_use]
+    pub fn to(to: IpAddr) -> Flow {
+        Flow {
+            from: None,
+            to,
+            iif: None,
+            oif: None,
+            bound: false,
+            mark: 0,
+            proto: 0,
+            sport: 0,
+            dport: 0,
+            uid: 0,
+            tos: 0,
+        }
+    }
+
+    /// What the host itself sends from one of its addresses: the answer to a request that came in.
+    #[must_use]
+    pub fn reply(from: IpAddr, to: IpAddr) -> Flow {
+        Flow { from: Some(from), ..Flow::to(to) }
+    }
+
+    /// What comes in by a link.
+    #[must_use]
+    pub fn incoming(iif: u32, from: IpAddr, to: IpAddr) -> Flow {
+        Flow { from: Some(from), iif: Some(iif), ..Flow::to(to) }
+    }
+
+    /// Address family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        Family::of(self.to)
+    }
+}
+
+// ===== impl Lookup =====
+
+impl<'a> Lookup<'a> {
+    /// Arranges a snapshot: one walk over its routes.
+    #[must_use]
+    pub fn new(snapshot: &'a Snapshot) -> Lookup<'a> {
+        let mut rules: BTreeMap<Family, Vec<&Rule>> = BTreeMap::new();
+        for rule in snapshot.rules() {
+            rules.entry(rule.family).or_default().push(rule);
+        }
+        let mut tables: HashMap<(Family, u32), Table<'a>> = HashMap::new();
+        for route in snapshot.routes() {
+            tables.entry((route.family(), route.table)).or_default().insert(route);
+        }
+        tables.values_mut().for_each(Table::sort);
+        let links = snapshot.links().map(|l| (l.name.as_str(), l.index)).collect();
+        Lookup { snapshot, rules, tables, links }
+    }
+
+    /// The snapshot that it was made of.
+    #[must_use]
+    pub fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
+    /// What the kernel does with a flow.
+    #[must_use]
+    pub fn ask(&self, flow: &Flow) -> Answer<'a> {
+        self.answer(flow, &mut None)
+    }
+
+    /// What the kernel does with a flow, and what it looks at before.
+    #[must_use]
+    pub fn trace(&self, flow: &Flow) -> Trace<'a> {
+        let mut steps = Some(Vec::new());
+        let answer = self.answer(flow, &mut steps);
+        Trace { steps: steps.unwrap_or_default(), answer }
+    }
+
+    fn answer(&self, flow: &Flow, steps: &mut Option<Vec<Step<'a>>>) -> Answer<'a> {
+        let mut answer = match flow.family() {
+            Family::V4 => ipv4::answer(self, flow, steps),
+            Family::V6 => ipv6::answer(self, flow, steps),
+        };
+        if !self.snapshot.is_complete() {
+            answer.doubts.push(Doubt::Unknown("the snapshot is incomplete"));
+        }
+        answer
+    }
+}
+
+// ===== impl Answer and Outcome =====
+
+impl<'a> Answer<'a> {
+    /// An answer of which nothing is in doubt.
+    fn certain(outcome: Outcome<'a>) -> Answer<'a> {
+        Answer { outcomes: vec![outcome], doubts: Vec::new() }
+    }
+
+    /// Whether it is to be relied upon.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.doubts.is_empty()
+    }
+
+    /// The ways that the packet can go.
+    pub fn paths(&self) -> impl Iterator<Item = &Path<'a>> {
+        self.outcomes.iter().filter_map(|o| match o {
+            Outcome::Sent(path) => Some(path),
+            Outcome::Refused { .. } => None,
+        })
+    }
+
+    /// The one way that the packet goes, if there is no other and it is not in doubt.
+    #[must_use]
+    pub fn only_path(&self) -> Option<&Path<'a>> {
+        match (self.outcomes.as_slice(), self.doubts.as_slice()) {
+            ([Outcome::Sent(path)], []) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, outcome: Outcome<'a>) {
+        if !self.outcomes.contains(&outcome) {
+            self.outcomes.push(outcome);
+        }
+    }
+}
+
+impl Outcome<'_> {
+    fn sanity(error: Refusal, why: Sanity<'_>) -> Outcome<'_> {
+        Outcome::Refused { error, by: By::Sanity(why) }
+    }
+}
+
+// ===== impl Refusal and Selector =====
+
+impl Refusal {
+    /// The kernel's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::NetworkUnreachable => "ENETUNREACH",
+            Refusal::HostUnreachable => "EHOSTUNREACH",
+            Refusal::Prohibited => "EACCES",
+            Refusal::Invalid => "EINVAL",
+            Refusal::NoDevice => "ENODEV",
+            Refusal::CrossDevice => "EXDEV",
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    /// ip-rule(8)'s word.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Selector::From => "from",
+            Selector::To => "to",
+            Selector::Iif => "iif",
+            Selector::Oif => "oif",
+            Selector::Fwmark => "fwmark",
+            Selector::Tos => "tos",
+            Selector::Dscp => "dscp",
+            Selector::Ipproto => "ipproto",
+            Selector::Sport => "sport",
+            Selector::Dport => "dport",
+            Selector::Uidrange => "uidrange",
+            Selector::L3mdev => "l3mdev",
+            Selector::TunId => "tun_id",
+            Selector::Flowlabel => "flowlabel",
+            Selector::Not => "not",
+        })
+    }
+}
