@@ -136,6 +136,10 @@ impl Classes {
         }
         let rules = || snapshot.rules().filter(|r| r.family == family);
         sources.extend(rules().filter_map(|r| r.from));
+        // Nothing comes in from an address of this host, and a host may have a rule for each.
+        for address in snapshot.addresses() {
+            sources.remove(&Prefix::host(address.local));
+        }
         let to = rules().filter_map(|r| r.to).collect::<BTreeSet<Prefix>>();
         let special = special(family).into_iter().collect();
         for prefixes in [sources, to, special] {
@@ -143,6 +147,17 @@ impl Classes {
             layers += 1;
         }
         Classes::merge(family, layers, cuts)
+    }
+
+    /// Cuts the addresses of a family by what tells them apart as sources of what the host sends.
+    #[must_use]
+    pub fn of_sources(snapshot: &Snapshot, family: Family) -> Classes {
+        let rules = snapshot.rules().filter(|r| r.family == family).filter_map(|r| r.from);
+        let routes = snapshot.routes().filter(|r| r.family() == family).filter_map(|r| r.src);
+        let sources: BTreeSet<Prefix> = rules.chain(routes).collect();
+        let mut cuts = Vec::new();
+        cut(0, sources.into_iter().map(|p| (p, p)), &mut cuts);
+        Classes::merge(family, 1, cuts)
     }
 
     fn merge(family: Family, layers: usize, mut cuts: Vec<(u128, usize, Chain)>) -> Classes {
