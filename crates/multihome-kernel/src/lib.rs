@@ -1,7 +1,8 @@
 //! The only place in multihome that sees netlink bytes and sysctl files.
 //!
 //! [`observe`] dumps what the kernel holds into a [`multihome_core::Snapshot`],
-//! [`watch`] turns its announcements into events, and [`apply`] sends requests. Below
+//! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
+//! announcements into events, and [`apply`] sends requests. Below
 //! them are one module for each kind of object (decode and encode), and at the bottom
 //! [`wire`] (bytes) and [`socket`] (requests and answers).
 //!
@@ -10,8 +11,11 @@
 
 pub mod address;
 pub mod apply;
+pub mod circumstances;
 pub mod error;
+pub mod label;
 pub mod link;
+pub mod neighbour;
 pub mod nexthop;
 #[cfg(test)]
 mod noise;
