@@ -1,8 +1,8 @@
 //! The only place in multihome that sees netlink bytes and sysctl files.
 //!
 //! [`observe`] dumps what the kernel holds into a [`multihome_core::Snapshot`],
-//! [`watch`] turns its announcements into events, and [`apply`] sends requests. Below
-//! them are one module for each kind of object (decode and encode), and at the bottom
+//! [`watch`] turns its announcements into events, [`apply`] sends requests, and [`ask`] asks
+//! where a packet would go. Below them are one module for each kind of object (decode and encode), and at the bottom
 //! [`wire`] (bytes) and [`socket`] (requests and answers).
 //!
 //! Whatever cannot be decoded is said, never skipped: a snapshot from which something
@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod apply;
+pub mod ask;
 pub mod error;
 pub mod link;
 pub mod nexthop;
@@ -24,6 +25,7 @@ pub mod uapi;
 pub mod watch;
 pub mod wire;
 
+pub use ask::{Decision, Way};
 pub use error::Error;
 pub use observe::Kernel;
 pub use socket::Socket;
