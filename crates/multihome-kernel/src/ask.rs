@@ -12,59 +12,23 @@
 //!   ENETUNREACH (a route of the kernel's own stands for them, `ip6_null_entry` and its like,
 //!   which is in no table). And it says which source it would choose for what has one already.
 
-use std::net::IpAddr;
-
-use multihome_core::lookup::Flow;
+use multihome_core::lookup::{Flow, Refusal, Told, Way};
 use multihome_core::model::{Route, RouteKind};
+use rustix::io::Errno;
 
 use crate::address::number;
 use crate::error::Error;
 use crate::observe::Kernel;
 use crate::route;
 use crate::uapi::{
-    RTA_CACHEINFO, RTA_DPORT, RTA_DST, RTA_GATEWAY, RTA_IIF, RTA_IP_PROTO, RTA_MARK, RTA_OIF,
-    RTA_PREFSRC, RTA_PRIORITY, RTA_SPORT, RTA_SRC, RTA_TABLE, RTA_UID, RTA_VIA, RTM_F_FIB_MATCH,
+    RTA_DPORT, RTA_DST, RTA_GATEWAY, RTA_IIF, RTA_IP_PROTO, RTA_MARK, RTA_OIF, RTA_PREFSRC,
+    RTA_PRIORITY, RTA_SPORT, RTA_SRC, RTA_TABLE, RTA_UID, RTA_VIA, RTM_F_FIB_MATCH,
     RTM_F_LOOKUP_TABLE, RTM_GETROUTE, RTM_NEWROUTE,
 };
 use crate::wire::{Malformed, Message, addr_of, split, u32_of};
 
 /// `struct rtmsg`.
 const HEADER: usize = 12;
-/// Where `rta_error` is in `struct rta_cacheinfo`.
-const RTA_ERROR: usize = 12;
-
-/// What the kernel says to a flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// It goes this way. IPv6 answers so with routes that refuse, too: [`Way::kind`] tells.
-    Sent(Way),
-    /// It is refused.
-    Refused {
-        /// The errno, as a positive number.
-        errno: i32,
-        /// The extended ack's sentence, when there is one.
-        message: Option<String>,
-    },
-}
-
-/// The way that a packet goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
-    /// The table of the route; 0 when the kernel needed none.
-    pub table: u32,
-    /// What becomes of it.
-    pub kind: RouteKind,
-    /// The link that it leaves by; the loopback for what is kept.
-    pub link: u32,
-    /// The gateway, where it goes through one.
-    pub gateway: Option<IpAddr>,
-    /// The source address: the flow's own, or the one that the kernel chooses.
-    pub source: Option<IpAddr>,
-    /// The metric of the route; IPv6 only.
-    pub metric: Option<u32>,
-    /// The errno of a route that refuses.
-    pub error: Option<i32>,
-}
 
 // ===== impl Kernel =====
 
@@ -72,21 +36,19 @@ impl Kernel {
     /// What the kernel does with a flow: `ip route get`.
     ///
     /// # Errors
-    /// When it cannot be asked so, or the answer cannot be had. A refusal is a [`Decision`].
-    pub fn route_get(&mut self, flow: &Flow) -> Result<Decision, Error> {
+    /// When it cannot be asked so, or the answer cannot be had. A refusal is an answer.
+    pub fn route_get(&mut self, flow: &Flow) -> Result<Told, Error> {
         let unknown = Err(Error::Unknown("the question got no answer"));
         self.route_get_all(std::slice::from_ref(flow)).pop().unwrap_or(unknown)
     }
 
     /// As [`Kernel::route_get`], for many: some 100,000 in a second.
-    pub fn route_get_all(&mut self, flows: &[Flow]) -> Vec<Result<Decision, Error>> {
+    pub fn route_get_all(&mut self, flows: &[Flow]) -> Vec<Result<Told, Error>> {
         let ways = self.ask(flows, 0, |payload, flow| decode(payload, flow).map(Some));
         ways.into_iter()
             .map(|way| match way {
-                Ok(way) => Ok(Decision::Sent(way)),
-                Err(e) if e.is_unsupported() => Err(e),
-                Err(Error::Kernel { errno, message }) => Ok(Decision::Refused { errno, message }),
-                Err(e) => Err(e),
+                Ok(way) => Ok(Told::Sent(way)),
+                Err(e) => refusal(&e).map(Told::Refused).ok_or(e),
             })
             .collect()
     }
@@ -164,18 +126,17 @@ fn encode(flow: &Flow, flags: u32) -> Message {
 fn decode(payload: &[u8], flow: &Flow) -> Result<Way, Malformed> {
     let (h, attrs) = split::<HEADER>("rtmsg", payload)?;
     let mut way = Way {
-        table: u32::from(h[4]),
+        table: Some(u32::from(h[4])),
         kind: RouteKind::from(h[7]),
         link: 0,
         gateway: None,
         source: flow.from,
         metric: None,
-        error: None,
     };
     for attr in attrs {
         let (kind, bytes) = attr?;
         match kind {
-            RTA_TABLE => way.table = u32_of("RTA_TABLE", bytes)?,
+            RTA_TABLE => way.table = Some(u32_of("RTA_TABLE", bytes)?),
             RTA_OIF => way.link = u32_of("RTA_OIF", bytes)?,
             RTA_GATEWAY => way.gateway = Some(addr_of("RTA_GATEWAY", h[0], bytes)?),
             RTA_VIA => way.gateway = Some(route::via(bytes)?),
@@ -184,15 +145,25 @@ fn decode(payload: &[u8], flow: &Flow) -> Result<Way, Malformed> {
                 way.source = Some(addr_of("RTA_PREFSRC", h[0], bytes)?);
             }
             RTA_PRIORITY => way.metric = Some(u32_of("RTA_PRIORITY", bytes)?),
-            RTA_CACHEINFO => {
-                let error = u32_of("RTA_CACHEINFO", bytes.get(RTA_ERROR..).unwrap_or(&[]))?;
-                let error = i32::from_ne_bytes(error.to_ne_bytes()).saturating_abs();
-                way.error = Some(error).filter(|&e| e != 0);
-            }
             _ => {}
         }
     }
-    Ok(way)
+    way.table = way.table.filter(|&table| table != 0);
+    Ok(way.plain(flow))
+}
+
+/// The errors that a decision can be; others are of the question.
+fn refusal(e: &Error) -> Option<Refusal> {
+    let Error::Kernel { errno, .. } = e else { return None };
+    Some(match Errno::from_raw_os_error(*errno) {
+        Errno::NETUNREACH => Refusal::NetworkUnreachable,
+        Errno::HOSTUNREACH => Refusal::HostUnreachable,
+        Errno::ACCESS => Refusal::Prohibited,
+        Errno::INVAL => Refusal::Invalid,
+        Errno::NODEV => Refusal::NoDevice,
+        Errno::XDEV => Refusal::CrossDevice,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -222,8 +193,7 @@ mod tests {
             .attr_addr(RTA_DST, "10.0.0.9".parse().unwrap())
             .attr_u32(RTA_OIF, 3)
             .attr_addr(RTA_PREFSRC, "10.0.0.204".parse().unwrap())
-            .attr_addr(RTA_GATEWAY, "10.0.0.1".parse().unwrap())
-            .attr(RTA_CACHEINFO, &[0; 32]);
+            .attr_addr(RTA_GATEWAY, "10.0.0.1".parse().unwrap());
         m
     }
 
@@ -262,32 +232,38 @@ mod tests {
     #[test]
     fn an_answer_is_read() {
         let way = Way {
-            table: 10_003,
+            table: Some(10_003),
             kind: RouteKind::Unicast,
             link: 3,
             gateway: Some("10.0.0.1".parse().unwrap()),
             source: Some("10.0.0.204".parse().unwrap()),
             metric: None,
-            error: None,
         };
         let asked = Flow::to("10.0.0.9".parse().unwrap());
         assert_eq!(decode(answer().payload(), &asked), Ok(way.clone()));
-        // What the kernel would choose for another does not matter.
-        assert_eq!(decode(answer().payload(), &flow()), Ok(Way { source: flow().from, ..way }));
+        // What the kernel would choose for another does not matter, and what came in needs none.
+        let sent = Flow { iif: None, ..flow() };
+        let own = Way { source: sent.from, ..way.clone() };
+        assert_eq!(decode(answer().payload(), &sent), Ok(own));
+        assert_eq!(decode(answer().payload(), &flow()), Ok(Way { source: None, ..way }));
     }
 
     #[test]
-    fn a_gateway_of_the_other_family_and_an_error_are_read() {
-        let mut m = Message::new(RTM_NEWROUTE, 0, &[2, 32, 0, 0, 254, 0, 0, 7, 0, 2, 0, 0]);
+    fn a_gateway_of_the_other_family_is_read() {
+        let mut m = Message::new(RTM_NEWROUTE, 0, &[2, 32, 0, 0, 254, 0, 0, 1, 0, 2, 0, 0]);
         let mut via = vec![10, 0];
         via.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        let mut info = [0; 32];
-        info[RTA_ERROR..RTA_ERROR + 4].copy_from_slice(&(-113i32).to_ne_bytes());
-        m.attr(RTA_VIA, &via).attr(RTA_CACHEINFO, &info).attr_u32(RTA_PRIORITY, 1024);
+        m.attr(RTA_VIA, &via).attr_u32(RTA_PRIORITY, 1024);
         let way = decode(m.payload(), &Flow::to("10.0.0.9".parse().unwrap())).unwrap();
-        assert_eq!((way.kind, way.table), (RouteKind::Unreachable, 254));
+        assert_eq!((way.kind, way.table, way.metric), (RouteKind::Unicast, Some(254), Some(1024)));
         assert_eq!(way.gateway, Some("fe80::1".parse().unwrap()));
-        assert_eq!((way.error, way.metric), (Some(113), Some(1024)));
+    }
+
+    #[test]
+    fn errors_of_a_question_are_no_decisions() {
+        let error = |e: Errno| Error::Kernel { errno: e.raw_os_error(), message: None };
+        assert_eq!(refusal(&error(Errno::NETUNREACH)), Some(Refusal::NetworkUnreachable));
+        assert_eq!(refusal(&error(Errno::OPNOTSUPP)), None);
     }
 
     #[test]

@@ -25,7 +25,6 @@ pub mod uapi;
 pub mod watch;
 pub mod wire;
 
-pub use ask::{Decision, Way};
 pub use error::Error;
 pub use observe::Kernel;
 pub use socket::Socket;
