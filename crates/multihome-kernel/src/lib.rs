@@ -2,8 +2,9 @@
 //!
 //! [`observe`] dumps what the kernel holds into a [`multihome_core::Snapshot`],
 //! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
-//! announcements into events, and [`apply`] sends requests. Below
-//! them are one module for each kind of object (decode and encode), and at the bottom
+//! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
+//! go. Below them are one module for each kind of object (decode and encode), and at the bottom
+//! [`wire`] (bytes) and [`socket`] (requests and answers).
 //! [`wire`] (bytes) and [`socket`] (requests and answers).
 //!
 //! Whatever cannot be decoded is said, never skipped: a snapshot from which something
@@ -11,7 +12,10 @@
 
 pub mod address;
 pub mod apply;
-pub mod circumstances;
+//! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
+//! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
+//! go. Below them are one module for each kind of object (decode and encode), and at the bottom
+//! [`wire`] (bytes) and [`socket`] (requests and answers).
 pub mod error;
 pub mod label;
 pub mod link;

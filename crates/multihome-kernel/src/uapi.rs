@@ -89,7 +89,16 @@ pub const RTA_VIA: u16 = 18;
 pub const RTA_PREF: u16 = 20;
 pub const RTA_ENCAP: u16 = 22;
 pub const RTA_EXPIRES: u16 = 23;
+pub const RTA_UID: u16 = 25;
+pub const RTA_IP_PROTO: u16 = 27;
+pub const RTA_SPORT: u16 = 28;
+pub const RTA_DPORT: u16 = 29;
 pub const RTA_NH_ID: u16 = 30;
+
+/// In a question: say which table answered.
+pub const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
+/// In a question: answer with the route of the table, not with what becomes of the packet.
+pub const RTM_F_FIB_MATCH: u32 = 0x2000;
 
 pub const RTAX_CC_ALGO: u16 = 16;
 

@@ -15,6 +15,7 @@ mod ipv4;
 mod ipv6;
 mod source;
 mod table;
+mod told;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +26,7 @@ use crate::model::rule::Rule;
 use crate::model::{Route, RouteKind, Snapshot};
 use crate::prefix::Family;
 use table::Table;
+pub use told::{Told, Way};
 
 /// What is asked: a packet, as far as routing looks at it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
