@@ -19,6 +19,7 @@ mod output;
 mod own_files;
 mod rt_tables;
 mod run_dir;
+mod supposed;
 mod words;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@ mod change;
 mod config;
 mod hook;
 mod read;
+mod verify;
 
 pub use change::{require_net_admin, rise};
 
@@ -18,6 +19,8 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Status(args) => read::status(named, args),
         Command::Plan(args) => read::plan(named, args),
+        Command::Verify(args) => verify::verify(named, args),
+        Command::WhatIf(args) => verify::what_if(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),

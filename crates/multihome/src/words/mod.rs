@@ -5,6 +5,8 @@ pub mod config;
 pub mod plan;
 pub mod rival;
 pub mod status;
+pub mod verify;
+pub mod what_if;
 
 use std::net::IpAddr;
 
