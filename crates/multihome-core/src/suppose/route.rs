@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use super::Impossible;
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
+use crate::model::route::{RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
 use crate::model::{Hop, Route, RouteKind, Snapshot, names};
 use crate::prefix::{Family, Prefix};
 
