@@ -152,7 +152,7 @@ pub const RTNH_F_LINKDOWN: u8 = 16;
 /// `RTM_F_CLONED`: a cached copy, not a route of the table.
 pub const RTM_F_CLONED: u32 = 0x200;
 /// `RTPROT_RA`.
-const RTPROT_RA: u8 = 9;
+pub const RTPROT_RA: u8 = 9;
 /// `RTAX_MTU`.
 const RTAX_MTU: u16 = 2;
 /// `RTAX_HOPLIMIT`.

@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod doctor;
 mod hook;
 mod read;
 
@@ -18,6 +19,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Status(args) => read::status(named, args),
         Command::Plan(args) => read::plan(named, args),
+        Command::Doctor(args) => doctor::doctor(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),
