@@ -15,6 +15,8 @@ pub mod config;
 pub mod conflict;
 pub mod cover;
 pub mod diff;
+pub mod doctor;
+pub mod explain;
 pub mod interest;
 pub mod lookup;
 pub mod memory;

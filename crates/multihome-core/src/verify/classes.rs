@@ -331,8 +331,12 @@ mod tests {
 
     #[test]
     fn what_leads_the_same_way_is_one_class() {
-        let snapshot =
-            snapshot(&[("10.0.0.0/24", 2), ("10.0.1.0/24", 2), ("10.0.2.0/24", 3), ("10.0.0.0/8", 3)]);
+        let snapshot = snapshot(&[
+            ("10.0.0.0/24", 2),
+            ("10.0.1.0/24", 2),
+            ("10.0.2.0/24", 3),
+            ("10.0.0.0/8", 3),
+        ]);
         let classes = Classes::of(&snapshot, Family::V4);
         assert_eq!(class(&classes, "10.0.0.0"), class(&classes, "10.0.1.255"));
         assert_ne!(class(&classes, "10.0.1.1"), class(&classes, "10.0.2.1"));

@@ -14,6 +14,7 @@
 //! multicast and broadcast, `::`, `::1`, `::ffff:0:0/96`.
 
 pub mod classes;
+mod judge;
 mod right;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -26,6 +27,7 @@ use crate::plan::Plan;
 use crate::prefix::{Family, address_bits};
 use crate::suppose::{carrier_lost, link_down};
 use classes::Classes;
+pub use judge::{Judgement, NoPromise, judge};
 use right::{Host, State};
 
 /// What was found.

@@ -114,6 +114,10 @@ impl<'a> State<'a> {
         self.longest(TABLE_LOCAL, address).is_some_and(|r| r.kind == RouteKind::Local)
     }
 
+    pub(super) fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
     fn longest(&self, table: u32, to: IpAddr) -> Option<&'a Route> {
         let held = self.tables.get(&table)?;
         let lengths = held.lengths.get(&Family::of(to))?;
@@ -141,8 +145,7 @@ impl<'a> State<'a> {
             return Some(Expected::Out { links, local: false, refused: false, oif });
         }
         let main = self.longest(TABLE_MAIN, to);
-        let specific =
-            main.filter(|r| u32::from(r.dst.len()) > suppressed_length(family));
+        let specific = main.filter(|r| u32::from(r.dst.len()) > suppressed_length(family));
         let by_main: BTreeSet<u32> = specific
             .filter(|r| r.kind == RouteKind::Unicast)
             .map(|r| r.hops.iter().map(|h| h.link).collect())
@@ -167,10 +170,7 @@ impl<'a> State<'a> {
             links.insert(owner);
         }
         let refused = specific.is_some_and(|r| {
-            matches!(
-                r.kind,
-                RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole
-            )
+            matches!(r.kind, RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole)
         });
         Some(Expected::Out { links, local, refused, oif: None })
     }

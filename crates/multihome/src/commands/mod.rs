@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod doctor;
 mod hook;
 mod read;
 mod verify;
@@ -21,6 +22,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Plan(args) => read::plan(named, args),
         Command::Verify(args) => verify::verify(named, args),
         Command::WhatIf(args) => verify::what_if(named, args),
+        Command::Doctor(args) => doctor::doctor(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),
