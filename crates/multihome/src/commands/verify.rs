@@ -110,11 +110,7 @@ fn look(config: &Config, args: &Reading) -> Result<(Snapshot, Memory), Failure> 
 }
 
 /// Makes it happen, as far as a daemon would remember that it did.
-fn happen(
-    snapshot: &mut Snapshot,
-    what: &Supposition,
-    memory: &mut Memory,
-) -> Result<(), Failure> {
+fn happen(snapshot: &mut Snapshot, what: &Supposition, memory: &mut Memory) -> Result<(), Failure> {
     suppose::suppose(snapshot, what).map_err(Failure::Impossible)?;
     if let Supposition::LinkDown(name) = what
         && let Some(link) = snapshot.link_named(name)

@@ -24,6 +24,7 @@ mod rivals;
 mod robustness;
 mod seeds;
 mod topologies;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ const TESTS: &[&[Test]] = &[
     daemon::TESTS,
     own_files::TESTS,
     commands::TESTS,
+    verify::TESTS,
 ];
 
 fn main() -> ExitCode {
