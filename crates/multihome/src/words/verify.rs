@@ -241,10 +241,10 @@ impl Verified<'_> {
                 "what {owner} answers to the local network of {} leaves by {}{}",
                 right.iter().map(|l| link(*l)).collect::<Vec<_>>().join(", "),
                 link(*by),
-                self.by_rule(rule.as_ref())
+                self.by_rule(rule.as_deref())
             ),
             Fault::Door { by, rule, .. } => {
-                format!("{owner} answers by {}{}", link(*by), self.by_rule(rule.as_ref()))
+                format!("{owner} answers by {}{}", link(*by), self.by_rule(rule.as_deref()))
             }
             Fault::Kept => format!("{owner} answers itself: the host keeps what is for others"),
             Fault::NotKept { by } => {
