@@ -3,6 +3,7 @@
 mod change;
 mod config;
 mod doctor;
+mod explain;
 mod hook;
 mod read;
 
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Status(args) => read::status(named, args),
         Command::Plan(args) => read::plan(named, args),
         Command::Doctor(args) => doctor::doctor(named, args),
+        Command::Explain(args) => explain::explain(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),

@@ -3,6 +3,8 @@
 
 pub mod config;
 pub mod doctor;
+pub mod explain;
+pub mod fault;
 pub mod plan;
 pub mod rival;
 pub mod status;
