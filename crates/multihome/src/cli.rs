@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use crate::supposed::Supposed;
+
 /// Answers every request by the door it came in by
 #[derive(Debug, Parser)]
 #[command(
@@ -16,8 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         the wrong one. multihome gives every interface that leads somewhere its own routing \
         table, and every address a rule that sends its replies there; it watches the kernel and \
         keeps them right.",
-    after_help = "Exit codes: 0 done, 1 failed, 2 changes pending, not in sync, or warnings of \
-        the doctor's, 64 wrong usage, 78 wrong configuration.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 changes pending, not in sync, not right, or \
+        warnings of the doctor's, 64 wrong usage, 78 wrong configuration.",
     disable_help_subcommand = true,
     max_term_width = 80
 )]
@@ -44,6 +46,10 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say why one packet goes where it goes: each rule, the route, and whether that is right
     Explain(ExplainArgs),
+    /// Prove that every answer leaves by its door, also when any one uplink fails
+    Verify(Reading),
+    /// Suppose that something happens: what multihome would do, and whether all is right then
+    WhatIf(WhatIfArgs),
     /// Put the host right once, and exit
     Apply(Json),
     /// Keep the host right until told to stop (SIGHUP reads the configuration again)
@@ -127,6 +133,23 @@ pub struct ExplainArgs {
     /// Its TOS or traffic class byte, as 16 or 0x10
     #[arg(long, value_name = "TOS", default_value = "0", value_parser = byte)]
     pub tos: u8,
+    /// Options of reading commands.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// Options of `what-if`.
+#[derive(Debug, Args)]
+pub struct WhatIfArgs {
+    /// What is supposed.
+    #[command(flatten)]
+    pub supposed: Supposed,
+    /// Then plan by this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub new_config: Option<PathBuf>,
+    /// Write the host as it would be, before multihome acts, for `--snapshot`
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
     /// Options of reading commands.
     #[command(flatten)]
     pub reading: Reading,

@@ -8,6 +8,8 @@ pub mod fault;
 pub mod plan;
 pub mod rival;
 pub mod status;
+pub mod verify;
+pub mod what_if;
 
 use std::net::IpAddr;
 
