@@ -144,9 +144,6 @@ pub struct WhatIfArgs {
     /// What is supposed.
     #[command(flatten)]
     pub supposed: Supposed,
-    /// Then plan by this configuration file
-    #[arg(long, value_name = "FILE")]
-    pub new_config: Option<PathBuf>,
     /// Write the host as it would be, before multihome acts, for `--snapshot`
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,

@@ -6,7 +6,7 @@ use multihome_core::explain::explain as explain_flow;
 use multihome_core::{Flow, Lookup, Snapshot};
 use multihome_kernel::Kernel;
 
-use super::read::{Seen, look};
+use super::read::{Seen, look_at_all};
 use crate::cli::ExplainArgs;
 use crate::config_files;
 use crate::error::{Failure, PENDING};
@@ -16,7 +16,7 @@ use crate::words::explain::{Asked, Report, Word};
 /// Explains what becomes of one packet.
 pub fn explain(named: Option<&Path>, args: &ExplainArgs) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
-    let Seen { snapshot, plan, changes } = look(&config, &args.reading)?;
+    let (Seen { snapshot, plan, changes }, _) = look_at_all(&config, &args.reading)?;
     let flow = flow(args, &snapshot)?;
     let lookup = Lookup::new(&snapshot);
     let said = explain_flow(&lookup, &config, &plan, &changes, &flow);
