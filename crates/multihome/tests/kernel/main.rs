@@ -15,6 +15,7 @@ mod common;
 mod addresses;
 mod commands;
 mod daemon;
+mod doctor;
 mod foreign;
 mod gateways;
 mod hints;
@@ -45,6 +46,7 @@ const TESTS: &[&[Test]] = &[
     daemon::TESTS,
     own_files::TESTS,
     commands::TESTS,
+    doctor::TESTS,
 ];
 
 fn main() -> ExitCode {
