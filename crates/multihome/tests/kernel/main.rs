@@ -16,6 +16,7 @@ mod addresses;
 mod commands;
 mod daemon;
 mod explain;
+mod doctor;
 mod foreign;
 mod gateways;
 mod hints;
@@ -47,6 +48,7 @@ const TESTS: &[&[Test]] = &[
     own_files::TESTS,
     commands::TESTS,
     explain::TESTS,
+    doctor::TESTS,
 ];
 
 fn main() -> ExitCode {
