@@ -1,5 +1,6 @@
 //! What can be typed: the one source of `--help`, the man pages and the completions.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -41,6 +42,8 @@ pub enum Command {
     Status(Reading),
     /// Show what `apply` would change, as `ip` commands; changes nothing
     Plan(PlanArgs),
+    /// Draw the host; with a request, its way in and the reply's way out
+    Diagram(DiagramArgs),
     /// Put the host right once, and exit
     Apply(Json),
     /// Keep the host right until told to stop (SIGHUP reads the configuration again)
@@ -86,6 +89,34 @@ pub struct PlanArgs {
     /// Exit with 2 when changes are pending
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// Options of `diagram`.
+#[derive(Debug, Args)]
+pub struct DiagramArgs {
+    /// Options of reading commands.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// The form of the drawing
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: DiagramFormat,
+    /// The client of a request to draw
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    pub from: Option<IpAddr>,
+    /// The address of this host that the client asks
+    #[arg(long, value_name = "ADDRESS", requires = "from")]
+    pub to: Option<IpAddr>,
+}
+
+/// Forms of a drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiagramFormat {
+    /// Plain characters, 80 columns
+    Text,
+    /// A picture for browsers and documents, light and dark
+    Svg,
+    /// Graphviz's language
+    Dot,
 }
 
 /// Options of `down`.

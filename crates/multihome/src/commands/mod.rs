@@ -2,10 +2,12 @@
 
 mod change;
 mod config;
+mod diagram;
 mod hook;
 mod read;
 
 pub use change::{require_net_admin, rise};
+pub use diagram::text as diagram_text;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::daemon;
@@ -18,6 +20,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Status(args) => read::status(named, args),
         Command::Plan(args) => read::plan(named, args),
+        Command::Diagram(args) => diagram::diagram(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),

@@ -114,7 +114,7 @@ fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
     Ok(Seen { snapshot: engine.into_snapshot(), plan, changes })
 }
 
-fn live() -> Result<Snapshot, Failure> {
+pub(super) fn live() -> Result<Snapshot, Failure> {
     let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
     let mut snapshot = kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
     snapshot.table_names = rt_tables::read();
@@ -122,7 +122,7 @@ fn live() -> Result<Snapshot, Failure> {
     Ok(snapshot)
 }
 
-fn from_file(path: &Path) -> Result<Snapshot, Failure> {
+pub(super) fn from_file(path: &Path) -> Result<Snapshot, Failure> {
     let mut text = Vec::new();
     fs::File::open(path)
         .and_then(|f| f.take(MAX_SNAPSHOT).read_to_end(&mut text))
