@@ -8,7 +8,7 @@ use multihome_core::diff::diff;
 use multihome_core::model::snapshot::{Event, Snapshot};
 use multihome_core::{Config, Memory, plan};
 use multihome_kernel::wire::{Attrs, Messages, Received};
-use multihome_kernel::{address, link, nexthop, route, rule};
+use multihome_kernel::{address, label, link, neighbour, nexthop, route, rule};
 
 fuzz_target!(|datagram: &[u8]| {
     for attr in Attrs::new(datagram) {
@@ -18,8 +18,10 @@ fuzz_target!(|datagram: &[u8]| {
     for message in Messages::new(datagram).map_while(Result::ok) {
         // Every decoder sees every payload; which one its number asks for gets the event.
         let _ = address::decode(message.payload);
+        let _ = label::decode(message.payload);
         let _ = link::decode(message.payload);
         let _ = link::decode_deleted(message.payload);
+        let _ = neighbour::decode(message.payload);
         let _ = nexthop::decode(message.payload);
         let _ = nexthop::decode_deleted(message.payload);
         let _ = route::decode(message.payload);

@@ -25,8 +25,10 @@ pub mod plan;
 pub mod prefix;
 pub mod rival;
 pub mod rules;
+pub mod suppose;
 mod tree;
 pub mod uplink;
+pub mod verify;
 pub mod ways;
 
 pub use config::Config;

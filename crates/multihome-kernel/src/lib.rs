@@ -1,8 +1,10 @@
 //! The only place in multihome that sees netlink bytes and sysctl files.
 //!
 //! [`observe`] dumps what the kernel holds into a [`multihome_core::Snapshot`],
-//! [`watch`] turns its announcements into events, and [`apply`] sends requests. Below
-//! them are one module for each kind of object (decode and encode), and at the bottom
+//! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
+//! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
+//! go. Below them are one module for each kind of object (decode and encode), and at the bottom
+//! [`wire`] (bytes) and [`socket`] (requests and answers).
 //! [`wire`] (bytes) and [`socket`] (requests and answers).
 //!
 //! Whatever cannot be decoded is said, never skipped: a snapshot from which something
@@ -10,8 +12,14 @@
 
 pub mod address;
 pub mod apply;
+//! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
+//! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
+//! go. Below them are one module for each kind of object (decode and encode), and at the bottom
+//! [`wire`] (bytes) and [`socket`] (requests and answers).
 pub mod error;
+pub mod label;
 pub mod link;
+pub mod neighbour;
 pub mod nexthop;
 #[cfg(test)]
 mod noise;

@@ -91,7 +91,7 @@ fn fields(h: [u8; HEADER], index: u32, attrs: Attrs<'_>) -> Result<Option<Link>,
 }
 
 /// As `ip link` prints it: `52:54:00:12:34:56`.
-fn hardware_address(bytes: &[u8]) -> Option<String> {
+pub(crate) fn hardware_address(bytes: &[u8]) -> Option<String> {
     let (first, rest) = bytes.split_first()?;
     let mut text = String::with_capacity(bytes.len() * 3);
     // Writing to a String cannot fail.

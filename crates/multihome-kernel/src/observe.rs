@@ -162,7 +162,7 @@ impl Kernel {
         }
         if stale.rules {
             let rules =
-                self.collect(What::Rules, &mut rule::get(), incomplete, |kind, payload| {
+                self.collect(What::Rules.name(), &mut rule::get(), incomplete, |kind, payload| {
                     if kind == RTM_NEWRULE { rule::decode(payload) } else { Ok(None) }
                 })?;
             snapshot.clear_rules();
@@ -222,7 +222,7 @@ impl Kernel {
     }
 
     fn nexthops(&mut self, incomplete: &mut Vec<String>) -> Result<Vec<Nexthop>, Error> {
-        self.collect(What::Nexthops, &mut nexthop::get(), incomplete, |kind, payload| {
+        self.collect(What::Nexthops.name(), &mut nexthop::get(), incomplete, |kind, payload| {
             if kind == RTM_NEWNEXTHOP { nexthop::decode(payload).map(Some) } else { Ok(None) }
         })
         // Kernels before 5.3 do not know them.
@@ -235,7 +235,7 @@ impl Kernel {
         wants: &dyn Fn(&Route) -> bool,
         incomplete: &mut Vec<String>,
     ) -> Result<Vec<Route>, Error> {
-        self.collect(What::Routes, request, incomplete, |kind, payload| {
+        self.collect(What::Routes.name(), request, incomplete, |kind, payload| {
             // One that uses an object unresolved is judged when it is resolved.
             let route = if kind == RTM_NEWROUTE { route::decode(payload)? } else { None };
             Ok(route.filter(|r| r.nhid.is_some() || wants(r)))
@@ -243,9 +243,9 @@ impl Kernel {
     }
 
     /// One dump, repeated while it is interrupted.
-    fn collect<T>(
+    pub(crate) fn collect<T>(
         &mut self,
-        what: What,
+        what: &str,
         request: &mut Message,
         incomplete: &mut Vec<String>,
         decode: impl Fn(u16, &[u8]) -> Result<Option<T>, Malformed>,
@@ -264,12 +264,12 @@ impl Kernel {
                 });
             trouble = unsettled(outcome)?;
             match &trouble {
-                Some(why) => log::debug!("dump of {}: {why}; once more", what.name()),
+                Some(why) => log::debug!("dump of {what}: {why}; once more"),
                 None => break,
             }
         }
         incomplete.append(&mut undecodable);
-        incomplete.extend(trouble.map(|why| not_whole(what.name(), &why)));
+        incomplete.extend(trouble.map(|why| not_whole(what, &why)));
         Ok(found)
     }
 }

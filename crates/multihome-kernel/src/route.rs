@@ -18,10 +18,10 @@ use multihome_core::{Family, Prefix};
 
 use crate::address::{family, number};
 use crate::uapi::{
-    NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RTA_CACHEINFO, RTA_DST, RTA_ENCAP, RTA_EXPIRES,
-    RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTA_PREF, RTA_PREFSRC,
-    RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTA_VIA, RTAX_CC_ALGO, RTM_DELROUTE, RTM_GETROUTE,
-    RTM_NEWROUTE,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, RTA_CACHEINFO, RTA_DST, RTA_ENCAP,
+    RTA_EXPIRES, RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTA_PREF,
+    RTA_PREFSRC, RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTA_VIA, RTAX_CC_ALGO, RTM_DELROUTE,
+    RTM_GETROUTE, RTM_NEWROUTE,
 };
 use crate::wire::{Attrs, Malformed, Message, addr_of, short, split, str_of, u8_of, u32_of};
 
@@ -113,16 +113,18 @@ fn fields(
 fn hop_attr(hop: &mut Hop, family: u8, kind: u16, bytes: &[u8]) -> Result<(), Malformed> {
     match kind {
         RTA_GATEWAY => hop.gateway = Some(addr_of("RTA_GATEWAY", family, bytes)?),
-        // struct rtvia: the family, then the address
-        RTA_VIA => {
-            let (h, address) = bytes.split_first_chunk().ok_or_else(|| short("RTA_VIA", bytes))?;
-            let family = u8::try_from(u16::from_ne_bytes(*h)).unwrap_or(0);
-            hop.gateway = Some(addr_of("RTA_VIA", family, address)?);
-        }
+        RTA_VIA => hop.gateway = Some(via(bytes)?),
         RTA_ENCAP => hop.encap = true,
         _ => {}
     }
     Ok(())
+}
+
+/// `struct rtvia`: the family, then the address.
+pub(crate) fn via(bytes: &[u8]) -> Result<IpAddr, Malformed> {
+    let (h, address) = bytes.split_first_chunk().ok_or_else(|| short("RTA_VIA", bytes))?;
+    let family = u8::try_from(u16::from_ne_bytes(*h)).unwrap_or(0);
+    addr_of("RTA_VIA", family, address)
 }
 
 fn multipath(hops: &mut Vec<Hop>, family: u8, mut bytes: &[u8]) -> Result<(), Malformed> {
@@ -256,6 +258,18 @@ pub fn get_link(index: u32) -> Message {
 #[must_use]
 pub fn add(route: &Route) -> Message {
     encode(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, route)
+}
+
+/// `ip route append`: comes behind those of its key; IPv6 makes one multipath route of them.
+#[must_use]
+pub fn append(route: &Route) -> Message {
+    encode(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, route)
+}
+
+/// `ip route prepend`: comes before those of its key, in IPv4.
+#[must_use]
+pub fn prepend(route: &Route) -> Message {
+    encode(RTM_NEWROUTE, NLM_F_CREATE, route)
 }
 
 /// `ip route replace`: takes the place of the first of its key, in one step.

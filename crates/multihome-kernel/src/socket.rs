@@ -48,6 +48,9 @@ pub struct Dump {
 
 /// How many messages go in one datagram.
 const BATCH_MESSAGES: usize = 128;
+/// How many questions, whose answers take some 5 KiB each of the queue (`NLMSG_GOODSIZE`): well
+/// under the 416 KiB that a process without privileges gets.
+const BATCH_QUESTIONS: usize = 32;
 /// How many bytes, well under the send buffer's default of 212,992.
 const BATCH_BYTES: usize = 32 * 1024;
 /// The kernel fills at most 32 KiB at a time (`netlink_dump`), but for a link's many virtual
@@ -141,14 +144,33 @@ impl Socket {
     ///
     /// A refused request does not keep those behind it from being carried out.
     pub fn batch(&mut self, messages: &mut [Message]) -> Vec<Result<(), Error>> {
+        self.datagrams(messages, BATCH_MESSAGES, &mut |_, _, _| {})
+    }
+
+    /// Many questions in few datagrams: `each` gets the place of a question, and the type and
+    /// payload of what answered it; one outcome for each question.
+    pub fn ask(
+        &mut self,
+        messages: &[Message],
+        each: &mut dyn FnMut(usize, u16, &[u8]),
+    ) -> Vec<Result<(), Error>> {
+        self.datagrams(messages, BATCH_QUESTIONS, each)
+    }
+
+    fn datagrams(
+        &mut self,
+        messages: &[Message],
+        at_most: usize,
+        each: &mut dyn FnMut(usize, u16, &[u8]),
+    ) -> Vec<Result<(), Error>> {
         self.settle();
         let mut outcomes = Vec::with_capacity(messages.len());
-        let mut rest = &*messages;
+        let mut rest = messages;
         while !rest.is_empty() {
             let mut bytes = 0;
             let count = rest
                 .iter()
-                .take(BATCH_MESSAGES)
+                .take(at_most)
                 .take_while(|m| {
                     bytes += m.size();
                     bytes <= BATCH_BYTES
@@ -156,13 +178,18 @@ impl Socket {
                 .count()
                 .max(1); // a larger one goes alone
             let (now, later) = rest.split_at(count);
-            self.datagram(now, &mut outcomes);
+            self.datagram(now, &mut outcomes, each);
             rest = later;
         }
         outcomes
     }
 
-    fn datagram(&mut self, messages: &[Message], outcomes: &mut Vec<Result<(), Error>>) {
+    fn datagram(
+        &mut self,
+        messages: &[Message],
+        outcomes: &mut Vec<Result<(), Error>>,
+        each: &mut dyn FnMut(usize, u16, &[u8]),
+    ) {
         let start = outcomes.len();
         let first = self.seq.wrapping_add(1);
         let last = messages.iter().rposition(|m| !m.is_broken());
@@ -205,8 +232,16 @@ impl Socket {
                     break;
                 };
                 let at = m.seq.wrapping_sub(first) as usize;
-                if m.kind != NLMSG_ERROR || at >= outcomes.len() {
+                if at >= outcomes.len() {
                     continue;
+                }
+                match m.kind {
+                    NLMSG_ERROR => {}
+                    NLMSG_DONE | NLMSG_NOOP | NLMSG_OVERRUN => continue,
+                    kind => {
+                        each(start + at, kind, m.payload);
+                        continue;
+                    }
                 }
                 outcomes[at] = match error::of_nlmsgerr(m.flags, m.payload) {
                     Ok(None) => Ok(()),

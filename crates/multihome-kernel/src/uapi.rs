@@ -1,6 +1,6 @@
 //! Numbers of the kernel's user interface, under the kernel's own names
 //! (`linux/netlink.h`, `linux/rtnetlink.h`, `linux/if_link.h`, `linux/if_addr.h`,
-//! `linux/fib_rules.h`, `linux/nexthop.h`).
+//! `linux/fib_rules.h`, `linux/nexthop.h`, `linux/neighbour.h`, `linux/if_addrlabel.h`).
 //!
 //! Only what is used here or in the lab. The names are the documentation: each is
 //! found in the header of its prefix and in netlink(7) or rtnetlink(7).
@@ -52,10 +52,13 @@ pub const RTM_NEWROUTE: u16 = 24;
 pub const RTM_DELROUTE: u16 = 25;
 pub const RTM_GETROUTE: u16 = 26;
 pub const RTM_NEWNEIGH: u16 = 28;
+pub const RTM_GETNEIGH: u16 = 30;
 pub const RTM_NEWRULE: u16 = 32;
 pub const RTM_DELRULE: u16 = 33;
 pub const RTM_GETRULE: u16 = 34;
 pub const RTM_NEWPREFIX: u16 = 52;
+pub const RTM_NEWADDRLABEL: u16 = 72;
+pub const RTM_GETADDRLABEL: u16 = 74;
 pub const RTM_NEWNEXTHOP: u16 = 104;
 pub const RTM_DELNEXTHOP: u16 = 105;
 pub const RTM_GETNEXTHOP: u16 = 106;
@@ -86,7 +89,16 @@ pub const RTA_VIA: u16 = 18;
 pub const RTA_PREF: u16 = 20;
 pub const RTA_ENCAP: u16 = 22;
 pub const RTA_EXPIRES: u16 = 23;
+pub const RTA_UID: u16 = 25;
+pub const RTA_IP_PROTO: u16 = 27;
+pub const RTA_SPORT: u16 = 28;
+pub const RTA_DPORT: u16 = 29;
 pub const RTA_NH_ID: u16 = 30;
+
+/// In a question: say which table answered.
+pub const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
+/// In a question: answer with the route of the table, not with what becomes of the packet.
+pub const RTM_F_FIB_MATCH: u32 = 0x2000;
 
 pub const RTAX_CC_ALGO: u16 = 16;
 
@@ -161,3 +173,15 @@ pub const NHA_GROUP: u16 = 2;
 pub const NHA_BLACKHOLE: u16 = 4;
 pub const NHA_OIF: u16 = 5;
 pub const NHA_GATEWAY: u16 = 6;
+
+// ===== linux/neighbour.h =====
+
+pub const NDA_DST: u16 = 1;
+pub const NDA_LLADDR: u16 = 2;
+pub const NTF_PROXY: u8 = 0x08;
+pub const NTF_ROUTER: u8 = 0x80;
+
+// ===== linux/if_addrlabel.h =====
+
+pub const IFAL_ADDRESS: u16 = 1;
+pub const IFAL_LABEL: u16 = 2;

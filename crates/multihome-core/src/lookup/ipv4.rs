@@ -1,9 +1,549 @@
-use super::{Answer, Flow, Lookup, Step};
+//! IPv4: what the host sends (`ip_route_output_key_hash_rcu`), and what comes in
+//! (`ip_route_input_slow`), both in net/ipv4/route.c.
+//!
+//! What is sent with a source must have one of this host's. What is sent by a link for which there
+//! is no route is taken to be on that link: `SO_BINDTODEVICE` without a route asks for every
+//! address of the Internet by ARP. What comes in is checked backwards, by the look-up of an answer
+//! (`__fib_validate_source`): that is the reverse path filter.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::table::{self, Found};
+use super::walk::{End, Key, Walk};
+use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, Refusal, Sanity, Step};
+use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use crate::model::{Action, Hop, Route, RouteKind, Rule};
+use crate::prefix::Family;
+
+/// `RT_SCOPE_LINK`.
+const SCOPE_LINK: u8 = 253;
+/// `RT_SCOPE_HOST`.
+const SCOPE_HOST: u8 = 254;
 
 pub(super) fn answer<'a>(
-    _lookup: &Lookup<'a>,
-    _flow: &Flow,
-    _steps: &mut Option<Vec<Step<'a>>>,
+    lookup: &Lookup<'a>,
+    flow: &Flow,
+    steps: &mut Option<Vec<Step<'a>>>,
 ) -> Answer<'a> {
-    Answer::default()
+    let key = Key::of(lookup, flow);
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (key.from, key.to) else { return Answer::default() };
+    let packet = Packet { lookup, from, to, key };
+    let mut answer = match flow.iif {
+        Some(iif) => packet.comes_in(iif, steps),
+        None => packet.goes_out(flow.oif, steps),
+    };
+    if [flow.iif, flow.oif].into_iter().flatten().any(|l| lookup.is_in_vrf(l)) {
+        answer.doubts.push(Doubt::Unknown("the table of a VRF"));
+    }
+    answer
 }
+
+/// An IPv4 packet and where it is looked up.
+struct Packet<'l, 'a> {
+    lookup: &'l Lookup<'a>,
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    key: Key,
+}
+
+fn refused<'a>(error: Refusal, why: Sanity<'a>) -> Answer<'a> {
+    Answer::certain(Outcome::sanity(error, why))
+}
+
+fn is_zeronet(address: Ipv4Addr) -> bool {
+    address.octets()[0] == 0
+}
+
+// ===== what is sent =====
+
+impl<'a> Packet<'_, 'a> {
+    fn goes_out(mut self, oif: Option<u32>, steps: &mut Option<Vec<Step<'a>>>) -> Answer<'a> {
+        let to_many = self.to.is_multicast() || self.to.is_broadcast();
+        if !self.from.is_unspecified() {
+            if self.from.is_multicast() || self.from.is_broadcast() || is_zeronet(self.from) {
+                return refused(Refusal::Invalid, Sanity::SourceImpossible);
+            }
+            let owner = self.lookup.owner(self.from.into());
+            if oif.is_none() && to_many {
+                // By the card of the source, without a look-up.
+                return match owner {
+                    Some(link) => self.by_link(link, Some(self.from.into())),
+                    None => refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs),
+                };
+            }
+            if owner.is_none() {
+                return refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs);
+            }
+        }
+        let mut source = Some(self.key.from).filter(|a| !a.is_unspecified());
+        if let Some(index) = oif {
+            let Some(link) = self.lookup.snapshot.link(index) else {
+                return refused(Refusal::NoDevice, Sanity::NoLink);
+            };
+            if !link.is_up() {
+                return refused(Refusal::NetworkUnreachable, Sanity::LinkUnusable);
+            }
+            let local_multicast = self.to.octets()[..3] == [224, 0, 0];
+            if local_multicast || self.to.is_broadcast() || self.key.proto == IPPROTO_IGMP {
+                let source = source.or_else(|| self.lookup.source_v4(index, None, SCOPE_LINK));
+                return self.by_link(index, source);
+            }
+            if source.is_none() && self.to.is_multicast() {
+                source = self.lookup.source_v4(index, None, 0);
+            } else if source.is_none() && self.to.is_unspecified() {
+                source = self.lookup.source_v4(index, None, SCOPE_HOST);
+            }
+            self.key.from = source.unwrap_or(self.key.from);
+        }
+        if self.to.is_unspecified() {
+            let to = source.unwrap_or(Ipv4Addr::LOCALHOST.into());
+            return Answer::certain(Outcome::Sent(Path {
+                rule: None,
+                route: None,
+                kind: RouteKind::Local,
+                link: self.lookup.loopback,
+                gateway: None,
+                source: Some(to),
+            }));
+        }
+        let (ends, doubts) = self.lookup.ends(&self.key, steps);
+        let mut answer = Answer { outcomes: Vec::new(), doubts };
+        for end in ends {
+            for outcome in self.sent(&end, source) {
+                answer.add(outcome);
+            }
+        }
+        answer
+    }
+
+    /// What becomes of it at one end of the walk.
+    fn sent(&self, end: &End<'a>, source: Option<IpAddr>) -> Vec<Outcome<'a>> {
+        let (rule, route, hop) = match *end {
+            End::Route(rule, route, hop) => (rule, route, hop),
+            _ if self.key.oif != 0 => {
+                let source =
+                    source.or_else(|| self.lookup.source_v4(self.key.oif, None, SCOPE_LINK));
+                return self.by_link(self.key.oif, source).outcomes;
+            }
+            End::RouteRefuses(rule, route, error) => {
+                return vec![Outcome::Refused { error, by: By::Route(rule, route) }];
+            }
+            End::RuleRefuses(rule, error) => {
+                return vec![Outcome::Refused { error, by: By::Rule(rule) }];
+            }
+            End::Nothing => {
+                let error = Refusal::NetworkUnreachable;
+                return vec![Outcome::Refused { error, by: By::NoRoute }];
+            }
+        };
+        let path = |route: &'a Route, hop: Option<&'a Hop>| {
+            let kept = route.kind == RouteKind::Local;
+            let source = source.or(route.prefsrc).or_else(|| match hop {
+                _ if kept => Some(self.to.into()),
+                Some(h) => {
+                    let gateway = h.gateway.filter(IpAddr::is_ipv4);
+                    self.lookup.source_v4(h.link, gateway, route.scope)
+                }
+                None => None,
+            });
+            let kind = self.kind(route.kind);
+            // __mkroute_output: broadcasts have no gateway, nor have multicasts by a default
+            let direct = kept
+                || kind == RouteKind::Broadcast
+                || kind == RouteKind::Multicast && route.dst.len() < 4;
+            Path {
+                rule: Some(rule),
+                route: Some(route),
+                kind,
+                link: match hop {
+                    Some(h) if !kept => h.link,
+                    _ => self.lookup.loopback,
+                },
+                gateway: hop.and_then(|h| h.gateway).filter(|_| !direct),
+                source,
+            }
+        };
+        let mut paths = vec![path(route, hop)];
+        if let Some(table) = self.lookup.tables.get(&(Family::V4, route.table))
+            && table.defaults > 1
+            && route.dst.is_default()
+            && route.kind == RouteKind::Unicast
+            && route.hops.len() == 1
+            && self.key.oif == 0
+        {
+            let others = rivals(table.at(route.dst), route, &self.key);
+            paths.extend(others.into_iter().map(|r| path(r, r.hops.first())));
+        }
+        paths.into_iter().map(|p| self.checked(p)).collect()
+    }
+
+    /// By a link and without a route.
+    fn by_link(&self, link: u32, source: Option<IpAddr>) -> Answer<'a> {
+        Answer::certain(self.checked(Path {
+            rule: None,
+            route: None,
+            kind: self.kind(RouteKind::Unicast),
+            link,
+            gateway: None,
+            source,
+        }))
+    }
+
+    /// What the destination makes of a kind (`__mkroute_output`).
+    fn kind(&self, kind: RouteKind) -> RouteKind {
+        if self.to.is_broadcast() {
+            RouteKind::Broadcast
+        } else if self.to.is_multicast() {
+            RouteKind::Multicast
+        } else {
+            kind
+        }
+    }
+
+    /// What `__mkroute_output` refuses.
+    fn checked(&self, path: Path<'a>) -> Outcome<'a> {
+        let loopback = self.lookup.snapshot.link(path.link).is_some_and(|l| l.is_loopback());
+        let from_loopback = path.source.is_some_and(|s| s.is_loopback());
+        if from_loopback
+            && !loopback
+            && !self.lookup.switch(Family::V4, path.link, "route_localnet")
+        {
+            return Outcome::sanity(Refusal::Invalid, Sanity::SourceImpossible);
+        }
+        if is_zeronet(self.to) {
+            return Outcome::sanity(Refusal::Invalid, Sanity::DestinationImpossible);
+        }
+        Outcome::Sent(path)
+    }
+}
+
+/// `IPPROTO_IGMP`.
+const IPPROTO_IGMP: u8 = 2;
+
+/// Other defaults that may be taken for one that was found, while its gateway does not answer
+/// (`fib_select_default`): those of its metric, TOS and scope that have a gateway.
+fn rivals<'a>(defaults: &[&'a Route], found: &Route, key: &Key) -> Vec<&'a Route> {
+    let mut equal = Vec::new();
+    let (mut metric, mut tos) = (found.metric, 0);
+    for &route in defaults {
+        if !table::fits_tos(route, key) {
+            continue;
+        }
+        if route.metric > metric && route.tos == tos {
+            if tos != 0 {
+                continue;
+            }
+            break;
+        }
+        if !route.hops.is_empty() && !route.hops.iter().any(table::is_good) {
+            continue;
+        }
+        (metric, tos) = (route.metric, route.tos);
+        let has_gateway = route.hops.first().is_some_and(|h| h.gateway.is_some());
+        if route.scope != found.scope || route.kind != RouteKind::Unicast || !has_gateway {
+            continue;
+        }
+        if equal.is_empty() && route != found {
+            break;
+        }
+        equal.push(route);
+    }
+    equal
+}
+
+// ===== what comes in =====
+
+impl<'a> Packet<'_, 'a> {
+    fn comes_in(mut self, iif: u32, steps: &mut Option<Vec<Step<'a>>>) -> Answer<'a> {
+        let Some(link) = self.lookup.snapshot.link(iif) else {
+            return refused(Refusal::NoDevice, Sanity::NoLink);
+        };
+        // The owner of a packet that came in is nobody's socket (ip_route_input_slow).
+        self.key.uid = 0;
+        self.key.oif = 0;
+        if self.to.is_multicast() {
+            return Answer {
+                outcomes: Vec::new(),
+                doubts: vec![Doubt::Unknown("which multicast groups the host has joined")],
+            };
+        }
+        if self.from.is_multicast() || self.from.is_broadcast() {
+            return refused(Refusal::Invalid, Sanity::SourceImpossible);
+        }
+        if self.to.is_broadcast() || self.from.is_unspecified() && self.to.is_unspecified() {
+            return self.broadcast(iif, None);
+        }
+        if is_zeronet(self.from) {
+            return refused(Refusal::Invalid, Sanity::SourceImpossible);
+        }
+        if is_zeronet(self.to) {
+            return refused(Refusal::Invalid, Sanity::DestinationImpossible);
+        }
+        let localnet = self.lookup.switch(Family::V4, iif, "route_localnet");
+        if self.to.is_loopback() && !localnet {
+            return refused(Refusal::Invalid, Sanity::DestinationImpossible);
+        }
+        if self.from.is_loopback() && !self.to.is_loopback() && !localnet {
+            return refused(Refusal::Invalid, Sanity::SourceImpossible);
+        }
+        let forwards = self.lookup.snapshot.sysctls.conf(Family::V4, &link.name, "forwarding");
+        let (ends, doubts) = self.lookup.ends(&self.key, steps);
+        let mut answer = Answer { outcomes: Vec::new(), doubts };
+        for end in ends {
+            let came = match end {
+                End::Route(rule, route, hop) => self.received(iif, forwards, rule, route, hop),
+                _ if forwards == Some(0) => {
+                    refused(Refusal::HostUnreachable, Sanity::NotForwarding)
+                }
+                End::RouteRefuses(rule, route, error) => {
+                    Answer::certain(Outcome::Refused { error, by: By::Route(rule, route) })
+                }
+                End::RuleRefuses(rule, error) => {
+                    Answer::certain(Outcome::Refused { error, by: By::Rule(rule) })
+                }
+                End::Nothing => {
+                    let error = Refusal::NetworkUnreachable;
+                    Answer::certain(Outcome::Refused { error, by: By::NoRoute })
+                }
+            };
+            came.outcomes.into_iter().for_each(|o| answer.add(o));
+            answer.doubts.extend(came.doubts);
+        }
+        answer
+    }
+
+    fn received(
+        &self,
+        iif: u32,
+        forwards: Option<i64>,
+        rule: &'a Rule,
+        route: &'a Route,
+        hop: Option<&'a Hop>,
+    ) -> Answer<'a> {
+        let source = Some(self.key.from);
+        let kept = Path {
+            rule: Some(rule),
+            route: Some(route),
+            kind: route.kind,
+            link: self.lookup.loopback,
+            gateway: None,
+            source,
+        };
+        match route.kind {
+            RouteKind::Broadcast => {
+                let name = self.lookup.snapshot.link(iif).map_or("", |l| l.name.as_str());
+                let sysctls = &self.lookup.snapshot.sysctls;
+                if sysctls.conf(Family::V4, name, "bc_forwarding").unwrap_or(0) == 0 {
+                    return self.broadcast(iif, Some(kept));
+                }
+            }
+            RouteKind::Local => return self.validated(iif, None, kept),
+            _ => {}
+        }
+        if forwards == Some(0) {
+            return refused(Refusal::HostUnreachable, Sanity::NotForwarding);
+        }
+        if route.kind != RouteKind::Unicast && route.kind != RouteKind::Broadcast {
+            return refused(Refusal::Invalid, Sanity::DestinationImpossible);
+        }
+        let out = hop.map_or(0, |h| h.link);
+        let path = Path { link: out, gateway: hop.and_then(|h| h.gateway), ..kept };
+        let mut answer = self.validated(iif, Some(out), path);
+        if forwards.is_none() {
+            answer.doubts.push(Doubt::Unknown("whether the host forwards"));
+        }
+        answer
+    }
+
+    /// What is for everybody on the link.
+    fn broadcast(&self, iif: u32, path: Option<Path<'a>>) -> Answer<'a> {
+        let path = path.unwrap_or(Path {
+            rule: None,
+            route: None,
+            kind: RouteKind::Broadcast,
+            link: self.lookup.loopback,
+            gateway: None,
+            source: Some(self.key.from),
+        });
+        if is_zeronet(self.from) {
+            return Answer::certain(Outcome::Sent(path));
+        }
+        // fib_validate_source with a destination of 0.0.0.0
+        let key = Key { to: Ipv4Addr::UNSPECIFIED.into(), ..self.key.clone() };
+        let (from, to, lookup) = (self.from, Ipv4Addr::UNSPECIFIED, self.lookup);
+        Packet { lookup, from, to, key }.validated(iif, None, path)
+    }
+
+    /// The answer if the source is one that can come in by the link (`fib_validate_source`); `out`
+    /// is the link that the packet is to leave by, if it is.
+    fn validated(&self, iif: u32, out: Option<u32>, path: Path<'a>) -> Answer<'a> {
+        let lookup = self.lookup;
+        let name = lookup.snapshot.link(iif).map_or("", |l| l.name.as_str());
+        let effective = |key| lookup.snapshot.sysctls.effective(Family::V4, name, key);
+        let Some(filter) = effective("rp_filter") else {
+            return Answer {
+                outcomes: vec![Outcome::Sent(path)],
+                doubts: vec![Doubt::Unknown("rp_filter")],
+            };
+        };
+        let accept_local = effective("accept_local").unwrap_or(0) > 0;
+        let redirects = effective("send_redirects").unwrap_or(0) > 0;
+        if filter == 0 && (out != Some(iif) || !redirects) {
+            if accept_local {
+                return Answer::certain(Outcome::Sent(path));
+            }
+            // Without rules or local routes of somebody's, only the host's own addresses are not
+            // believed.
+            if !lookup.custom_rules && !lookup.has_custom_local_routes() {
+                let own = lookup.owners.contains_key(&self.key.from);
+                return if own {
+                    refused(Refusal::Invalid, Sanity::SourceIsOurs)
+                } else {
+                    Answer::certain(Outcome::Sent(path))
+                };
+            }
+        }
+        let marked = effective("src_valid_mark").unwrap_or(0) > 0;
+        let key = Key {
+            to: self.key.from,
+            from: self.key.to,
+            iif: out.unwrap_or(lookup.loopback),
+            oif: 0,
+            near: 0,
+            mark: if marked { self.key.mark } else { 0 },
+            sport: self.key.dport,
+            dport: self.key.sport,
+            uid: 0,
+            ..self.key.clone()
+        };
+        let (ends, doubts) = lookup.ends(&key, &mut None);
+        let mut answer = Answer { outcomes: Vec::new(), doubts };
+        for end in ends {
+            answer.add(match self.distrust(iif, filter, accept_local, &end) {
+                None => Outcome::Sent(path.clone()),
+                Some(outcome) => outcome,
+            });
+        }
+        answer
+    }
+
+    /// Why a packet is dropped whose answer would go that way, if so (`__fib_validate_source`).
+    fn distrust(
+        &self,
+        iif: u32,
+        filter: i64,
+        accept_local: bool,
+        end: &End<'a>,
+    ) -> Option<Outcome<'a>> {
+        let reverse = |route| Outcome::sanity(Refusal::CrossDevice, Sanity::ReversePath(route));
+        let End::Route(_, route, _) = *end else {
+            return (filter != 0).then(|| reverse(None));
+        };
+        let ours = route.kind == RouteKind::Local;
+        if route.kind != RouteKind::Unicast && !(ours && accept_local) {
+            return Some(Outcome::sanity(Refusal::Invalid, Sanity::SourceIsOurs));
+        }
+        let loopback = self.lookup.snapshot.link(iif).is_some_and(|l| l.is_loopback());
+        if route.hops.iter().any(|h| h.link == iif) || ours && loopback {
+            return None;
+        }
+        let has_address = self.lookup.snapshot.addresses_of(iif).any(|a| a.local.is_ipv4());
+        let strict = filter == 1 || filter != 0 && !has_address;
+        strict.then(|| reverse(Some(route)))
+    }
+}
+
+// ===== impl Lookup: IPv4 =====
+
+impl<'a> Lookup<'a> {
+    /// The ends of a walk, also of the one that the kernel makes as long as there was never a rule
+    /// besides its own (`fib_lookup`): then `local` and `main` are one trie, which the longest prefix
+    /// is taken from, and after them comes `default`. Whether there was one once cannot be seen, so
+    /// both ways are gone where only the kernel's rules are there.
+    fn ends(&self, key: &Key, steps: &mut Option<Vec<Step<'a>>>) -> (Vec<End<'a>>, Vec<Doubt<'a>>) {
+        let mut walk = Walk::new(self, key, steps);
+        walk.run();
+        let Walk { mut ends, doubts, .. } = walk;
+        if !self.custom_rules {
+            for end in self.merged(key) {
+                if !ends.contains(&end) {
+                    ends.push(end);
+                }
+            }
+        }
+        (ends, doubts)
+    }
+
+    /// What comes of tables that share a trie.
+    fn merged(&self, key: &Key) -> Vec<End<'a>> {
+        let table = |id| self.tables.get(&(Family::V4, id));
+        let tables: Vec<_> = [TABLE_LOCAL, TABLE_MAIN].into_iter().filter_map(table).collect();
+        let mut refusal = None;
+        for (tables, priority) in [
+            (tables, MAIN_PRIORITY),
+            (table(TABLE_DEFAULT).into_iter().collect(), DEFAULT_PRIORITY),
+        ] {
+            let rule = |route: &Route| {
+                let priority = if route.table == TABLE_LOCAL { 0 } else { priority };
+                self.rules(Family::V4).iter().copied().find(|r| r.priority == priority)
+            };
+            match table::v4(&tables, key) {
+                Found::Route(route, hops) => {
+                    let Some(rule) = rule(route) else { return Vec::new() };
+                    return hops.into_iter().map(|h| End::Route(rule, route, h)).collect();
+                }
+                // Here a refusal does not end it, unless `default` has nothing to say.
+                Found::Refused(route, error) => {
+                    let Some(rule) = rule(route) else { return Vec::new() };
+                    refusal = Some(End::RouteRefuses(rule, route, error));
+                }
+                Found::Throw(_) | Found::Nothing => {}
+            }
+        }
+        vec![refusal.unwrap_or(End::Nothing)]
+    }
+
+    /// Whether somebody put routes into the table `local` (`fib_has_custom_local_routes`).
+    fn has_custom_local_routes(&self) -> bool {
+        let mut local = self.snapshot.routes_in(TABLE_LOCAL);
+        local.any(|r| r.family() == Family::V4 && r.protocol != RTPROT_KERNEL)
+    }
+
+    /// The link that an IPv4 address is local to (`__ip_dev_find`): its owner, or where the table
+    /// `local` says (127.0.0.2).
+    fn owner(&self, address: IpAddr) -> Option<u32> {
+        if let Some(link) = self.owners.get(&address) {
+            return Some(*link);
+        }
+        let mut key = Key::of(self, &Flow::to(address));
+        key.iif = 0;
+        let local = self.tables.get(&(Family::V4, TABLE_LOCAL))?;
+        match table::v4(&[local], &key) {
+            Found::Route(route, _) if route.kind == RouteKind::Local => {
+                route.hops.first().map(|h| h.link)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether there are other IPv4 rules than the kernel's three (`fib4_has_custom_rules`).
+pub(super) fn are_custom(rules: &[&Rule]) -> bool {
+    let kernels =
+        [(0, TABLE_LOCAL), (MAIN_PRIORITY, TABLE_MAIN), (DEFAULT_PRIORITY, TABLE_DEFAULT)];
+    let is_plain = |(rule, (priority, table)): (&&Rule, &(u32, u32))| {
+        let plain = Rule {
+            protocol: rule.protocol,
+            ..Rule::new(Family::V4, *priority, Action::Lookup(*table))
+        };
+        **rule == plain
+    };
+    rules.len() != kernels.len() || !rules.iter().zip(&kernels).all(is_plain)
+}
+
+/// `main`'s.
+const MAIN_PRIORITY: u32 = 32766;
+/// `default`'s.
+const DEFAULT_PRIORITY: u32 = 32767;
+/// `RTPROT_KERNEL`.
+const RTPROT_KERNEL: u8 = 2;

@@ -15,6 +15,7 @@ mod ipv4;
 mod ipv6;
 mod source;
 mod table;
+mod told;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +26,7 @@ use crate::model::rule::Rule;
 use crate::model::{Route, RouteKind, Snapshot};
 use crate::prefix::Family;
 use table::Table;
+pub use told::{Told, Way};
 
 /// What is asked: a packet, as far as routing looks at it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -249,6 +251,11 @@ pub struct Lookup<'a> {
     rules: BTreeMap<Family, Vec<&'a Rule>>,
     tables: HashMap<(Family, u32), Table<'a>>,
     links: HashMap<&'a str, u32>,
+    loopback: u32,
+    /// The link of each address.
+    owners: HashMap<IpAddr, u32>,
+    /// Whether there are IPv4 rules besides the kernel's own.
+    custom_rules: bool,
 }
 
 // ===== impl Flow =====
@@ -307,7 +314,10 @@ impl<'a> Lookup<'a> {
         }
         tables.values_mut().for_each(Table::sort);
         let links = snapshot.links().map(|l| (l.name.as_str(), l.index)).collect();
-        Lookup { snapshot, rules, tables, links }
+        let loopback = snapshot.links().find(|l| l.is_loopback()).map_or(1, |l| l.index);
+        let owners = snapshot.addresses().map(|a| (a.local, a.link)).collect();
+        let custom_rules = ipv4::are_custom(rules.get(&Family::V4).map_or(&[], Vec::as_slice));
+        Lookup { snapshot, rules, tables, links, loopback, owners, custom_rules }
     }
 
     /// The snapshot that it was made of.

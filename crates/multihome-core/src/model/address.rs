@@ -32,6 +32,8 @@ pub struct Address {
 pub const IFA_F_SECONDARY: u32 = 0x01;
 /// `IFA_F_DADFAILED`: a duplicate was seen; the kernel does not use the address.
 pub const IFA_F_DADFAILED: u32 = 0x08;
+/// `IFA_F_OPTIMISTIC`: may be used although duplicate address detection is under way.
+pub const IFA_F_OPTIMISTIC: u32 = 0x04;
 /// `IFA_F_DEPRECATED`.
 pub const IFA_F_DEPRECATED: u32 = 0x20;
 /// `IFA_F_TENTATIVE`: duplicate address detection is under way.

@@ -92,6 +92,19 @@ pub fn protocol(number: u8) -> Cow<'static, str> {
     })
 }
 
+/// The name of an IP protocol that rules are made for, or its number (`/etc/protocols`).
+#[must_use]
+pub fn ipproto(number: u8) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        1 => "icmp",
+        6 => "tcp",
+        17 => "udp",
+        58 => "ipv6-icmp",
+        132 => "sctp",
+        n => return Cow::Owned(n.to_string()),
+    })
+}
+
 /// The name of a route scope, or its number (iproute2's `rt_scopes`).
 #[must_use]
 pub fn scope(number: u8) -> Cow<'static, str> {

@@ -66,7 +66,9 @@ pub struct Route {
 }
 
 /// One way that a route leads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Hop {
     /// `RTA_OIF` or `rtnh_ifindex`.
@@ -98,7 +100,9 @@ pub struct Metrics {
 }
 
 /// `rtm_type`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteKind {
     /// `RTN_UNICAST`.

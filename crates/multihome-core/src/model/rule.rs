@@ -208,7 +208,7 @@ impl Rule {
             let _ = write!(out, " uidrange {a}-{b}");
         }
         if let Some(p) = self.ipproto {
-            let _ = write!(out, " ipproto {}", ipproto(p));
+            let _ = write!(out, " ipproto {}", names::ipproto(p));
         }
         for (word, range, mask) in
             [("sport", self.sport, self.sport_mask), ("dport", self.dport, self.dport_mask)]
@@ -276,17 +276,6 @@ impl Action {
             Action::Prohibit => 8,
             Action::Other(n) => n,
         }
-    }
-}
-
-fn ipproto(number: u8) -> String {
-    match number {
-        1 => "icmp".into(),
-        6 => "tcp".into(),
-        17 => "udp".into(),
-        58 => "ipv6-icmp".into(),
-        132 => "sctp".into(),
-        n => n.to_string(),
     }
 }
 

@@ -283,6 +283,16 @@ impl Snapshot {
         self.nexthops.insert(nexthop.id, nexthop);
     }
 
+    /// Takes out an address; what hangs on it is the caller's.
+    pub fn remove_address(&mut self, address: &Address) {
+        self.addresses.remove(&address_key(address));
+    }
+
+    /// Puts an address in as a new one, where the kernel puts it.
+    pub fn append_address(&mut self, address: Address) {
+        self.add_address(address);
+    }
+
     /// Takes a link out with its addresses.
     pub fn remove_link(&mut self, index: u32) {
         self.links.remove(&index);
@@ -293,6 +303,15 @@ impl Snapshot {
     pub fn remove_routes(&mut self, mut gone: impl FnMut(&Route) -> bool) {
         self.routes.retain(|_, routes| {
             routes.retain(|r| !gone(r));
+            !routes.is_empty()
+        });
+    }
+
+    /// Goes through all routes, which may change in everything but their keys; those for which `stays`
+    /// is false are taken out.
+    pub fn edit_routes(&mut self, mut stays: impl FnMut(&mut Route) -> bool) {
+        self.routes.retain(|_, routes| {
+            routes.retain_mut(&mut stays);
             !routes.is_empty()
         });
     }
@@ -337,6 +356,11 @@ impl Snapshot {
     /// Takes out all rules, before they are dumped again.
     pub fn clear_rules(&mut self) {
         self.rules.clear();
+    }
+
+    /// Takes out one nexthop object.
+    pub fn remove_nexthop(&mut self, id: u32) {
+        self.nexthops.remove(&id);
     }
 
     /// Takes out all nexthop objects, before they are dumped again.

@@ -26,6 +26,16 @@ const TESTS: &[Test] = &[
     ),
     ("large_dumps_are_whole", observe::large_dumps_are_whole),
     ("sysctls_are_read_and_written", observe::sysctls_are_read_and_written),
+    ("neighbours_that_are_gateways_are_read", observe::neighbours_that_are_gateways_are_read),
+    (
+        "labels_are_read_where_they_are_not_the_usual_ones",
+        observe::labels_are_read_where_they_are_not_the_usual_ones,
+    ),
+    ("sysctls_of_links_with_addresses_are_read", observe::sysctls_of_links_with_addresses_are_read),
+    (
+        "circumstances_are_read_without_privileges",
+        observe::circumstances_are_read_without_privileges,
+    ),
     ("routes_are_made_and_unmade", apply::routes_are_made_and_unmade),
     ("rules_are_made_and_unmade", apply::rules_are_made_and_unmade),
     ("replacing_leaves_one_route", apply::replacing_leaves_one_route),

@@ -27,6 +27,12 @@ fn namespace() -> std::path::PathBuf {
     std::fs::read_link("/proc/self/ns/net").expect("/proc/self/ns/net")
 }
 
+/// Leaves the process without any privilege over its network namespace, as an ordinary user is.
+pub fn drop_privileges() {
+    // Whoever enters a user namespace has privileges over that, and none outside of it.
+    unshare(CloneFlags::CLONE_NEWUSER).expect("a user namespace");
+}
+
 /// Runs `ip` with the words of `arguments`, and gives what it printed.
 pub fn ip(arguments: &str) -> String {
     match try_ip(arguments) {

@@ -8,7 +8,7 @@ use multihome_core::model::{Route, RouteKind};
 use multihome_core::{Family, Prefix, Snapshot};
 use multihome_kernel::{Kernel, sysctl};
 
-use crate::netns::{accept_dad, eventually, ip, ip_batch, links, try_ip};
+use crate::netns::{accept_dad, drop_privileges, eventually, ip, ip_batch, links, try_ip};
 use crate::oracle;
 
 fn snapshot() -> Snapshot {
@@ -329,4 +329,109 @@ pub fn sysctls_are_read_and_written() {
     assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/conf/v.d/rp_filter").unwrap(), "2\n");
     assert!(sysctl::write(&sysctl::conf(Family::V4, "v/d", "x"), "2").unwrap_err().is_absent());
     assert!(sysctl::write(&path, "many").is_err());
+}
+
+fn circumstances() -> Snapshot {
+    let mut kernel = Kernel::open().unwrap();
+    let mut snapshot = kernel.snapshot().unwrap();
+    kernel.circumstances(&mut snapshot);
+    assert_eq!(snapshot.incomplete, Vec::<String>::new());
+    snapshot
+}
+
+pub fn neighbours_that_are_gateways_are_read() {
+    links();
+    for route in [
+        "default via 10.0.0.9 dev va",
+        "10.8.0.0/16 via inet6 fe80::9 dev vc",
+        "10.9.0.0/16 nexthop via 10.0.0.8 dev va nexthop via 10.7.0.9 dev vc",
+        "2001:db8:9::/64 via 2001:db8::9 dev va table 10003",
+    ] {
+        ip(&format!("route add {route}"));
+    }
+    assert_eq!(circumstances().neighbours, Vec::new());
+    for neighbour in [
+        "10.0.0.9 lladdr 02:00:00:00:00:09 dev va nud stale",
+        "10.0.0.8 dev va nud failed",
+        "10.7.0.9 lladdr 02:00:00:00:00:07 dev vc nud permanent",
+        "fe80::9 lladdr 02:00:00:00:00:06 dev vc nud stale router",
+        "2001:db8::9 lladdr 02:00:00:00:00:05 dev va nud noarp",
+        // No gateways: another address, the address on another link, a proxy.
+        "10.0.0.7 lladdr 02:00:00:00:00:09 dev va nud stale",
+        "10.0.0.9 lladdr 02:00:00:00:00:09 dev vc nud stale",
+        "proxy 10.0.0.9 dev va",
+    ] {
+        ip(&format!("neigh add {neighbour}"));
+    }
+    let snapshot = circumstances();
+    let gateways = ["10.0.0.8", "10.0.0.9", "10.7.0.9", "2001:db8::9", "fe80::9"];
+    agree(&snapshot.neighbours, &oracle::neighbours(&snapshot, &gateways));
+    assert_eq!(snapshot.neighbours.len(), 5);
+    assert!(snapshot.neighbours.iter().any(|n| n.has_failed()));
+    assert!(snapshot.neighbours.iter().any(|n| n.router));
+}
+
+pub fn labels_are_read_where_they_are_not_the_usual_ones() {
+    links();
+    assert_eq!(circumstances().labels, None);
+    ip("addrlabel add prefix 2001:db8::/32 label 99");
+    ip("addrlabel add prefix 2001:db8:1::/48 dev vc label 98");
+    let snapshot = circumstances();
+    let labels = snapshot.labels.clone().unwrap();
+    agree(&labels, &oracle::labels(&snapshot));
+    assert_eq!(labels.len(), 12);
+    ip("addrlabel del prefix 2001:db8::/32 label 99");
+    ip("addrlabel del prefix 2001:db8:1::/48 dev vc label 98");
+    assert_eq!(circumstances().labels, None);
+    ip("addrlabel flush");
+    assert_eq!(circumstances().labels, Some(Vec::new()));
+}
+
+pub fn sysctls_of_links_with_addresses_are_read() {
+    links();
+    for (path, value) in [
+        ("net/ipv4/conf/all/arp_ignore", "1"),
+        ("net/ipv4/conf/va/rp_filter", "2"),
+        ("net/ipv6/conf/va/keep_addr_on_down", "1"),
+        ("net/ipv4/ip_nonlocal_bind", "1"),
+    ] {
+        sysctl::write(path, value).unwrap();
+    }
+    ip("address flush dev v.d");
+    let snapshot = circumstances();
+    let directory = |family: &str, link: &str| {
+        let path = format!("/proc/sys/net/{family}/conf/{link}");
+        let entries = std::fs::read_dir(path).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    for (family, link) in [("ipv4", "va"), ("ipv4", "all"), ("ipv6", "va"), ("ipv6", "default")] {
+        let mut known = 0;
+        for key in directory(family, link) {
+            let path = format!("net/{family}/conf/{link}/{key}");
+            let Some(value) = snapshot.sysctls.get(&path) else { continue };
+            let file = std::fs::read_to_string(format!("/proc/sys/{path}")).unwrap();
+            assert_eq!(value, file.trim_end(), "{path}");
+            known += 1;
+        }
+        assert!(known >= 8, "{family} {link}: {known}");
+    }
+    assert_eq!(snapshot.sysctls.effective(Family::V4, "va", "rp_filter"), Some(2));
+    assert_eq!(snapshot.sysctls.number("net/ipv4/ip_nonlocal_bind"), Some(1));
+    assert_eq!(snapshot.sysctls.conf(Family::V4, "v.d", "rp_filter"), None);
+    assert_eq!(snapshot.sysctls.number("net/ipv4/no_such_key"), None);
+}
+
+/// Whoever may not change anything may read all the same.
+pub fn circumstances_are_read_without_privileges() {
+    links();
+    ip("route add default via 10.0.0.9 dev va");
+    ip("neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev va nud stale");
+    ip("addrlabel add prefix 2001:db8::/32 label 99");
+    let with = circumstances();
+    drop_privileges();
+    assert!(try_ip("link set va down").is_err(), "there are privileges left");
+    let without = circumstances();
+    assert_eq!(without.neighbours, with.neighbours);
+    assert_eq!(without.labels, with.labels);
+    assert_eq!(without.sysctls, with.sysctls);
 }

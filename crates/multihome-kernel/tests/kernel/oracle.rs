@@ -1,7 +1,9 @@
 //! What `ip -j` says, as values of the model: a second way from the kernel to the model that
 //! has no code in common with the first.
 
-use multihome_core::model::{Action, Address, Hop, Link, Route, RouteKind, Rule};
+use multihome_core::model::{
+    Action, Address, AddressLabel, Hop, Link, Neighbour, Route, RouteKind, Rule,
+};
 use multihome_core::{Family, Prefix, Snapshot};
 use serde_json::Value;
 
@@ -199,6 +201,65 @@ fn rule(family: Family, v: &Value) -> Rule {
         other: Vec::new(),
         ..Rule::new(family, small(v, "priority").expect("priority"), action)
     }
+}
+
+/// The neighbours that have one of the addresses, and a route by it on their link, sorted.
+pub fn neighbours(known: &Snapshot, gateways: &[&str]) -> Vec<Neighbour> {
+    let states = [
+        ("INCOMPLETE", 0x01),
+        ("REACHABLE", 0x02),
+        ("STALE", 0x04),
+        ("DELAY", 0x08),
+        ("PROBE", 0x10),
+        ("FAILED", 0x20),
+        ("NOARP", 0x40),
+        ("PERMANENT", 0x80),
+    ];
+    let routes = ip("route show table all") + &ip("-6 route show table all");
+    let is_gateway = |address: &str, link: &str| {
+        let hop =
+            [format!("via {address} dev {link} "), format!("via inet6 {address} dev {link} ")];
+        hop.iter().any(|h| routes.contains(h))
+    };
+    let mut found: Vec<Neighbour> = json("-j -N neigh show nud all")
+        .iter()
+        .filter(|v| {
+            let (address, link) = (text(v, "dst").expect("dst"), text(v, "dev").expect("dev"));
+            gateways.contains(&address) && is_gateway(address, link)
+        })
+        .map(|v| Neighbour {
+            link: index(known, text(v, "dev").expect("dev")),
+            address: text(v, "dst").expect("dst").parse().expect("address"),
+            lladdr: text(v, "lladdr").map(Into::into),
+            state: v["state"]
+                .as_array()
+                .expect("state")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|word| states.iter().find(|(w, _)| *w == word).expect("a known state").1)
+                .sum(),
+            router: v.get("router").is_some(),
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Address labels, sorted.
+pub fn labels(known: &Snapshot) -> Vec<AddressLabel> {
+    let mut labels: Vec<AddressLabel> = json("-j addrlabel")
+        .iter()
+        .map(|v| AddressLabel {
+            prefix: Prefix::new(
+                text(v, "address").expect("address").parse().expect("address"),
+                small(v, "prefixlen").expect("prefixlen"),
+            ),
+            link: text(v, "ifname").map_or(0, |name| index(known, name)),
+            label: small(v, "label").expect("label"),
+        })
+        .collect();
+    labels.sort();
+    labels
 }
 
 /// Routes of all tables, sorted. Lifetimes are cleared: they run on between two looks.

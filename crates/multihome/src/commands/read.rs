@@ -110,6 +110,7 @@ fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
     }
     let mut engine = Engine::open(config.clone(), &RunDir::path())?;
     engine.observe()?;
+    engine.observe_circumstances();
     let Steps { plan, changes, .. } = engine.prepare(Goal::Plan)?;
     Ok(Seen { snapshot: engine.into_snapshot(), plan, changes })
 }
@@ -117,6 +118,7 @@ fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
 pub(super) fn live() -> Result<Snapshot, Failure> {
     let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
     let mut snapshot = kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
+    kernel.circumstances(&mut snapshot);
     snapshot.table_names = rt_tables::read();
     snapshot.hints = multihome_sources::read(&RunDir::path().places(), SystemTime::now());
     Ok(snapshot)

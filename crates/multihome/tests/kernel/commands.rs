@@ -211,6 +211,8 @@ fn without_privileges_only_looking_is_allowed() {
     let snapshot = as_nobody("snapshot");
     assert_code(&snapshot, 0);
     assert_eq!(snapshot.err, "");
+    let snapshot: Value = serde_json::from_str(&snapshot.out).unwrap();
+    assert!(snapshot["sysctls"]["net/ipv4/conf/ens6/rp_filter"].is_string(), "{snapshot:#}");
 }
 
 fn a_pipe_gets_no_colours_and_a_terminal_does() {
