@@ -16,6 +16,8 @@ pub mod conflict;
 pub mod cover;
 pub mod diagram;
 pub mod diff;
+pub mod doctor;
+pub mod explain;
 pub mod interest;
 pub mod lookup;
 pub mod memory;

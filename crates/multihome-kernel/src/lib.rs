@@ -5,17 +5,14 @@
 //! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
 //! go. Below them are one module for each kind of object (decode and encode), and at the bottom
 //! [`wire`] (bytes) and [`socket`] (requests and answers).
-//! [`wire`] (bytes) and [`socket`] (requests and answers).
 //!
 //! Whatever cannot be decoded is said, never skipped: a snapshot from which something
 //! is missing is marked incomplete, and nothing is removed on the strength of it.
 
 pub mod address;
 pub mod apply;
-//! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
-//! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
-//! go. Below them are one module for each kind of object (decode and encode), and at the bottom
-//! [`wire`] (bytes) and [`socket`] (requests and answers).
+pub mod ask;
+pub mod circumstances;
 pub mod error;
 pub mod label;
 pub mod link;
@@ -24,6 +21,7 @@ pub mod nexthop;
 #[cfg(test)]
 mod noise;
 pub mod observe;
+pub mod proc_net;
 pub mod route;
 pub mod rule;
 pub mod socket;

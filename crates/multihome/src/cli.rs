@@ -16,8 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         the wrong one. multihome gives every interface that leads somewhere its own routing \
         table, and every address a rule that sends its replies there; it watches the kernel and \
         keeps them right.",
-    after_help = "Exit codes: 0 done, 1 failed, 2 changes pending or not in sync, \
-        64 wrong usage, 78 wrong configuration.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 changes pending, not in sync, or warnings of \
+        the doctor's, 64 wrong usage, 78 wrong configuration.",
     disable_help_subcommand = true,
     max_term_width = 80
 )]
@@ -50,6 +50,8 @@ pub enum Command {
     Run,
     /// Take away all that multihome made, exactly
     Down(DownArgs),
+    /// Look for what breaks hosts with several networks beyond routing; changes nothing
+    Doctor(Reading),
     /// Write what the kernel holds, for `--snapshot` and for bug reports
     Snapshot(Json),
     /// Check or show the configuration

@@ -12,6 +12,7 @@ mod demo;
 mod departures;
 mod engine;
 mod error;
+mod host;
 mod logger;
 mod lookout;
 mod memory_file;

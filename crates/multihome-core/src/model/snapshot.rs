@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::hint::Hints;
+use super::host::Host;
 use super::label::AddressLabel;
 use super::link::Link;
 use super::names::{Names, TABLE_MAIN};
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub neighbours: Vec<Neighbour>,
     /// The address labels, where they are not those that the kernel begins with.
     pub labels: Option<Vec<AddressLabel>>,
+    /// What the doctor wants to know besides; none where nobody has asked.
+    pub host: Option<Host>,
 }
 
 type AddressKey = (u32, IpAddr, u8, Option<IpAddr>);
@@ -128,6 +131,8 @@ struct Flat {
     neighbours: Vec<Neighbour>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<AddressLabel>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<Host>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
 }
@@ -531,6 +536,7 @@ impl TryFrom<Flat> for Snapshot {
             sysctls: flat.sysctls,
             neighbours: flat.neighbours,
             labels: flat.labels,
+            host: flat.host,
             ..Snapshot::default()
         };
         for link in flat.links {
@@ -566,6 +572,7 @@ impl From<Snapshot> for Flat {
             sysctls: snapshot.sysctls,
             neighbours: snapshot.neighbours,
             labels: snapshot.labels,
+            host: snapshot.host,
             incomplete: snapshot.incomplete,
         }
     }

@@ -47,14 +47,8 @@ pub fn add_address(
         () if local.is_ipv6() => SCOPE_LINK,
         () => 0,
     };
-    let mut address = Address {
-        link,
-        local,
-        prefix_len: len,
-        peer: None,
-        scope,
-        flags: IFA_F_PERMANENT,
-    };
+    let mut address =
+        Address { link, local, prefix_len: len, peer: None, scope, flags: IFA_F_PERMANENT };
     if family == Family::V4 && primary_of(snapshot, &address).is_some() {
         address.flags |= IFA_F_SECONDARY;
     }
@@ -71,8 +65,7 @@ pub fn add_address(
 pub fn del_address(snapshot: &mut Snapshot, link: u32, local: IpAddr) -> Result<(), Impossible> {
     let Some(address) = snapshot.addresses_of(link).find(|a| a.local == local).cloned() else {
         let name = snapshot.names().link(link).into_owned();
-        let has: Vec<String> =
-            snapshot.addresses_of(link).map(|a| a.local.to_string()).collect();
+        let has: Vec<String> = snapshot.addresses_of(link).map(|a| a.local.to_string()).collect();
         return Err(Impossible::new(
             format!("{name} does not have {local}"),
             format!("it has: {}", if has.is_empty() { "none".into() } else { has.join(", ") }),
@@ -157,10 +150,8 @@ fn del_v4(snapshot: &mut Snapshot, address: &Address) {
         }
     };
     let name = snapshot.link(address.link).map_or_else(String::new, |l| l.name.clone());
-    let promotes = snapshot
-        .sysctls
-        .effective(Family::V4, &name, "promote_secondaries")
-        .is_some_and(|v| v > 0);
+    let promotes =
+        snapshot.sysctls.effective(Family::V4, &name, "promote_secondaries").is_some_and(|v| v > 0);
     remove_v4(snapshot, address);
     secondaries.iter().for_each(|a| remove_v4(snapshot, a));
     if promotes {
@@ -181,9 +172,8 @@ fn del_v4(snapshot: &mut Snapshot, address: &Address) {
 }
 
 fn remove_v4(snapshot: &mut Snapshot, address: &Address) {
-    let elsewhere = snapshot
-        .addresses()
-        .any(|a| a.local == address.local && a.link != address.link);
+    let elsewhere =
+        snapshot.addresses().any(|a| a.local == address.local && a.link != address.link);
     let routes = routes_of(snapshot, address);
     snapshot.remove_address(address);
     let still = primary_of(snapshot, address).is_some();

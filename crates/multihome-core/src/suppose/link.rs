@@ -116,9 +116,8 @@ fn survives_down(route: &mut Route, index: u32, lost: &Lost) -> bool {
 
 fn remove_nexthops(snapshot: &mut Snapshot, index: u32) -> Lost {
     let mut lost = Lost { nexthops: BTreeSet::new(), links: BTreeSet::new() };
-    lost.nexthops.extend(
-        snapshot.nexthops().filter(|n| n.oif == Some(index) && !n.blackhole).map(|n| n.id),
-    );
+    lost.nexthops
+        .extend(snapshot.nexthops().filter(|n| n.oif == Some(index) && !n.blackhole).map(|n| n.id));
     if lost.nexthops.is_empty() {
         return lost;
     }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use super::Impossible;
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
+use crate::model::route::{RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
 use crate::model::{Hop, Route, RouteKind, Snapshot, names};
 use crate::prefix::{Family, Prefix};
 
@@ -139,7 +139,9 @@ impl FromStr for RouteWords {
         let of = route.dst.family();
         let other = |address: Option<IpAddr>| address.is_some_and(|a| Family::of(a) != of);
         // A gateway of IPv6 serves IPv4 (RFC 8950), and never the other way round.
-        if other(route.src) || family.is_some_and(|f| f != of) || of == Family::V6 && other(route.via)
+        if other(route.src)
+            || family.is_some_and(|f| f != of)
+            || of == Family::V6 && other(route.via)
         {
             return Err(words.error("the addresses are of two families", "write one of them"));
         }
@@ -283,7 +285,10 @@ fn link_of(snapshot: &Snapshot, words: &RouteWords, route: &Route) -> Result<u32
     if let Some(link) = named.and_then(|i| snapshot.link(i))
         && !link.is_up()
     {
-        return Err(Impossible::new(format!("`{words}`: {} is down", link.name), "take it up first"));
+        return Err(Impossible::new(
+            format!("`{words}`: {} is down", link.name),
+            "take it up first",
+        ));
     }
     let Some(gateway) = words.via else {
         return named.ok_or_else(|| {

@@ -42,25 +42,11 @@ fn special(family: Family) -> Vec<Prefix> {
             "0.0.0.0/8",
             "0.0.0.0",
             "127.0.0.0/8",
-            "169.254.0.0/16",
             "224.0.0.0/4",
             "224.0.0.0/24",
-            "240.0.0.0/4",
             "255.255.255.255",
         ],
-        Family::V6 => &[
-            "::",
-            "::1",
-            "::/96",
-            "::ffff:0:0/96",
-            "64:ff9b::/96",
-            "2002::/16",
-            "fe80::/10",
-            "fec0::/10",
-            "ff00::/8",
-            "ff01::/16",
-            "ff02::/16",
-        ],
+        Family::V6 => &["::", "::1", "::ffff:0:0/96", "fe80::/10", "ff00::/8"],
     };
     // They are prefixes as they stand there.
     words.iter().filter_map(|w| w.parse().ok()).collect()
@@ -317,8 +303,10 @@ fn spokesman(family: Family, class: &Class, welcome: &[IpAddr]) -> IpAddr {
     if let Some(known) = welcome.iter().find(|a| class.contains(**a)) {
         return *known;
     }
-    let Some((first, last)) = class.intervals.first() else { return class.address };
-    let (first, last) = (address_bits(*first), address_bits(*last));
+    let intervals = class.intervals.iter().map(|(a, b)| (address_bits(*a), address_bits(*b)));
+    // Of equals the first.
+    let widest = intervals.rev().max_by_key(|(first, last)| last - first);
+    let Some((first, last)) = widest else { return class.address };
     let host = [7, 1].into_iter().filter_map(|n| first.checked_add(n)).find(|a| *a < last);
     bits_address(family, host.unwrap_or(first))
 }
@@ -343,8 +331,12 @@ mod tests {
 
     #[test]
     fn what_leads_the_same_way_is_one_class() {
-        let snapshot =
-            snapshot(&[("10.0.0.0/24", 2), ("10.0.1.0/24", 2), ("10.0.2.0/24", 3), ("10.0.0.0/8", 3)]);
+        let snapshot = snapshot(&[
+            ("10.0.0.0/24", 2),
+            ("10.0.1.0/24", 2),
+            ("10.0.2.0/24", 3),
+            ("10.0.0.0/8", 3),
+        ]);
         let classes = Classes::of(&snapshot, Family::V4);
         assert_eq!(class(&classes, "10.0.0.0"), class(&classes, "10.0.1.255"));
         assert_ne!(class(&classes, "10.0.1.1"), class(&classes, "10.0.2.1"));

@@ -14,6 +14,7 @@
 //! multicast and broadcast, `::`, `::1`, `::ffff:0:0/96`.
 
 pub mod classes;
+mod judge;
 mod right;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -26,6 +27,7 @@ use crate::plan::Plan;
 use crate::prefix::{Family, address_bits};
 use crate::suppose::{carrier_lost, link_down};
 use classes::Classes;
+pub use judge::{Judgement, NoPromise, judge};
 use right::{Host, State};
 
 /// What was found.
@@ -147,6 +149,12 @@ struct Source {
 /// Asks everything.
 #[must_use]
 pub fn verify(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Report {
+    ask_all(snapshot, config, plan, true)
+}
+
+/// Asks everything; without shortcuts, which a test compares, of the whole snapshot and after each
+/// failure anew.
+fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, shortcuts: bool) -> Report {
     let mut report = Report::default();
     let families = Family::BOTH.map(|f| (f, Classes::of(snapshot, f)));
     let mut sources = Vec::new();
@@ -157,7 +165,7 @@ pub fn verify(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Report {
         }
         sources.push(found);
     }
-    let reduced = reduced(snapshot, &families);
+    let reduced = if shortcuts { reduced(snapshot, &families) } else { snapshot.clone() };
     let host = Host::new(config, plan);
     let lookup = Lookup::new(&reduced);
     let state = State::new(&host, &reduced);
@@ -171,7 +179,8 @@ pub fn verify(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Report {
                 let links = asker.ask(&lookup, &state, source, class.address, None);
                 let Some(links) = links else { continue };
                 judged.insert(c);
-                for link in links {
+                let all = if shortcuts { links } else { host.uplinks().collect() };
+                for link in all {
                     parts.entry(link).or_default().push((f, s, c));
                 }
             }
@@ -224,6 +233,9 @@ impl Asker<'_> {
         to: IpAddr,
         failed: Option<Failure>,
     ) -> Option<BTreeSet<u32>> {
+        if to == source.address && !state.owns(to) {
+            return None; // it went with its link
+        }
         let expected = state.expected(source.link, to)?;
         let out = expected.answer(source.address, to);
         let trace = lookup.trace(&out);
@@ -357,6 +369,9 @@ impl Finding {
         if self.flow.iif.is_some() { Some(self.flow.to) } else { self.flow.from }
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) fn falls_through(config: &Config, name: &str) -> bool {
     config.on_down(name) == OnDown::Fallthrough

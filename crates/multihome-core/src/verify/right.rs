@@ -41,6 +41,8 @@ pub(super) struct State<'a> {
     host: &'a Host,
     snapshot: &'a Snapshot,
     tables: HashMap<u32, Held<'a>>,
+    /// The links that routes of one table and prefix lead by.
+    links: HashMap<(u32, Prefix), Vec<u32>>,
 }
 
 /// A table's routes by prefix: the best of each.
@@ -99,7 +101,21 @@ impl<'a> State<'a> {
                 }
             }
         }
-        State { host, snapshot, tables }
+        let mut links: HashMap<(u32, Prefix), Vec<u32>> = HashMap::new();
+        for route in snapshot.routes() {
+            let by = links.entry((route.table, route.dst)).or_default();
+            by.extend(route.hops.iter().map(|h| h.link));
+        }
+        State { host, snapshot, tables, links }
+    }
+
+    /// Whether the host has an address.
+    pub(super) fn owns(&self, address: IpAddr) -> bool {
+        self.longest(TABLE_LOCAL, address).is_some_and(|r| r.kind == RouteKind::Local)
+    }
+
+    pub(super) fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
     }
 
     fn longest(&self, table: u32, to: IpAddr) -> Option<&'a Route> {
@@ -129,8 +145,7 @@ impl<'a> State<'a> {
             return Some(Expected::Out { links, local: false, refused: false, oif });
         }
         let main = self.longest(TABLE_MAIN, to);
-        let specific =
-            main.filter(|r| u32::from(r.dst.len()) > suppressed_length(family));
+        let specific = main.filter(|r| u32::from(r.dst.len()) > suppressed_length(family));
         let by_main: BTreeSet<u32> = specific
             .filter(|r| r.kind == RouteKind::Unicast)
             .map(|r| r.hops.iter().map(|h| h.link).collect())
@@ -155,10 +170,7 @@ impl<'a> State<'a> {
             links.insert(owner);
         }
         let refused = specific.is_some_and(|r| {
-            matches!(
-                r.kind,
-                RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole
-            )
+            matches!(r.kind, RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole)
         });
         Some(Expected::Out { links, local, refused, oif: None })
     }
@@ -171,8 +183,8 @@ impl<'a> State<'a> {
         !(link_works && has_way)
     }
 
-    /// The uplinks without which an answer may be another: the owner, and those by which any route
-    /// leads that the look-up came upon.
+    /// The uplinks without which an answer may be another: the owner, and those by which a route leads
+    /// that the look-up came upon, or one of the same prefix, which a table weighs together.
     pub(super) fn part_takers(&self, owner: u32, to: IpAddr, trace: &Trace<'_>) -> BTreeSet<u32> {
         let steps = trace.steps.iter().filter_map(|s| match &s.verdict {
             Verdict::Throws(_, route)
@@ -187,8 +199,8 @@ impl<'a> State<'a> {
             crate::lookup::Doubt::Route(route, _) => Some(*route),
             _ => None,
         });
-        let mut links: BTreeSet<u32> =
-            routes.chain(doubted).flat_map(|r| &r.hops).map(|h| h.link).collect();
+        let beside = |r: &Route| self.links.get(&(r.table, r.dst)).into_iter().flatten().copied();
+        let mut links: BTreeSet<u32> = routes.chain(doubted).flat_map(beside).collect();
         links.extend(trace.answer.paths().map(|p| p.link));
         links.insert(owner);
         links.retain(|l| self.host.uplinks.contains_key(l));
@@ -218,8 +230,7 @@ impl Expected {
         let by = answer.paths().map(|p| p.link).find(|l| links.contains(l));
         let iif = by.or_else(|| links.first().copied())?;
         let link = state.snapshot.link(iif)?;
-        let owned = state.snapshot.addresses().any(|a| a.local == address);
-        (link.is_up() && link.has_carrier() && owned)
+        (link.is_up() && link.has_carrier() && state.owns(address))
             .then(|| Flow::incoming(iif, client, address))
     }
 
@@ -269,7 +280,8 @@ impl Expected {
                     Expected::Kept => false,
                     Expected::Out { refused: true, .. } => true,
                     Expected::Out { links, .. } => {
-                        links.iter().all(|l| state.is_cut_off(*l, family))
+                        links.contains(&owner) && state.is_cut_off(owner, family)
+                            || links.iter().all(|l| state.is_cut_off(*l, family))
                     }
                 };
                 if may {

@@ -3,6 +3,7 @@
 mod change;
 mod config;
 mod diagram;
+mod doctor;
 mod hook;
 mod read;
 
@@ -21,6 +22,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Status(args) => read::status(named, args),
         Command::Plan(args) => read::plan(named, args),
         Command::Diagram(args) => diagram::diagram(named, args),
+        Command::Doctor(args) => doctor::doctor(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),

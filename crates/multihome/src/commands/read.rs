@@ -14,6 +14,7 @@ use crate::cli::{Json, PlanArgs, Reading};
 use crate::config_files;
 use crate::engine::{Engine, Goal, Steps};
 use crate::error::{self, Failure, PENDING};
+use crate::host;
 use crate::output::{self, Style};
 use crate::rt_tables;
 use crate::run_dir::RunDir;
@@ -93,15 +94,15 @@ pub fn snapshot(args: &Json) -> Result<u8, Failure> {
 }
 
 /// What is there, what should be, and the steps in between.
-struct Seen {
-    snapshot: Snapshot,
-    plan: Plan,
-    changes: Vec<Change>,
+pub struct Seen {
+    pub snapshot: Snapshot,
+    pub plan: Plan,
+    pub changes: Vec<Change>,
 }
 
 /// Looks at the kernel, or at a file. A snapshot in a file is of another time or host, so what
 /// this host remembers does not apply to it.
-fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
+pub fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
     if let Some(path) = &args.snapshot {
         let snapshot = from_file(path)?;
         let plan = plan::make(&snapshot, config, &Memory::default());
@@ -119,6 +120,7 @@ pub(super) fn live() -> Result<Snapshot, Failure> {
     let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
     let mut snapshot = kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
     kernel.circumstances(&mut snapshot);
+    snapshot.host = Some(host::read());
     snapshot.table_names = rt_tables::read();
     snapshot.hints = multihome_sources::read(&RunDir::path().places(), SystemTime::now());
     Ok(snapshot)

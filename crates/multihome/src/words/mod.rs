@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod diagram;
+pub mod doctor;
 pub mod plan;
 pub mod rival;
 pub mod status;
