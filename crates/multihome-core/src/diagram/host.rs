@@ -60,17 +60,15 @@ impl<'a> Host<'a> {
         let mut links: Vec<&Link> =
             self.snapshot.links().filter(|l| self.is_drawn(l, needed)).collect();
         // Those that lead somewhere first, and the loopback last.
-        links.sort_by_key(|l| {
-            let needed = needed.links.contains(&l.index);
-            (l.is_loopback(), !self.is_uplink(l.index, None), !needed, l.index)
-        });
-        scene.more_cards = links.len().saturating_sub(CARDS);
-        // What is needed may stand far behind.
+        links.sort_by_key(|l| (l.is_loopback(), !self.is_uplink(l.index, None), l.index));
+        scene.more_cards = links.len();
         let mut at = 0;
         links.retain(|l| {
             at += 1;
+            // What is needed may stand far behind.
             at <= CARDS || needed.links.contains(&l.index)
         });
+        scene.more_cards -= links.len();
         self.plug_in(&mut scene, &links, needed);
         self.gateways(&mut scene, needed);
         self.tables(&mut scene, needed);

@@ -6,7 +6,7 @@
 //! gateways and a client, are there lanes ([`super::wires`]). Widths of text are estimated for
 //! fonts that are rather wide; a test measures them in a browser.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use multihome_core::diagram::{Place, Scene};
 
@@ -108,7 +108,7 @@ const PAD: i32 = 12;
 const GAP: i32 = 22;
 /// Above the boxes in the host and in the world.
 const HEADER: i32 = 34;
-const LONGEST_CODE: usize = 36;
+const LONGEST_CODE: usize = 38;
 const LINE: i32 = 17;
 /// Room for the sample in front of a remark.
 const SAMPLE: i32 = 70;
@@ -122,7 +122,7 @@ pub fn lay_out(scene: &Scene) -> Layout {
     let title = headline(scene);
     let top = MARGIN + 44;
     let is_asked = scene.request.is_some();
-    let (near, far) = if is_asked { (84, 76) } else { (44, 44) };
+    let (near, far) = if is_asked { (74, 68) } else { (44, 44) };
 
     let columns = Columns::of(scene);
     let rows = Rows::of(scene, &columns);
@@ -150,18 +150,6 @@ pub fn lay_out(scene: &Scene) -> Layout {
     let host = Rect { x: MARGIN, y: top, w: host_end - MARGIN, h: HEADER + inner + PAD + 4 };
     layout.boxes.push(shape(Kind::Host, host, &[title_line("this host")]));
     let around = rows.placed(first, inner);
-    if let (Some(span), Some(client)) = (&world, &columns.world) {
-        let rect = world_rect(scene, span, &around, client.as_deref(), first, inner);
-        layout.boxes.push(shape(Kind::World, rect, &[title_line(WORLD)]));
-        if let Some(lines) = client {
-            let h = box_height(lines);
-            let middle = client_middle(scene, &columns, &around, rect);
-            let y = (middle - h / 2).clamp(rect.y + HEADER, rect.y + rect.h - PAD - h);
-            let w = box_width(lines);
-            let rect = Rect { x: rect.x + (rect.w - w) / 2, y, w, h };
-            layout.boxes.push(shape(Kind::Client, rect, lines));
-        }
-    }
     let mut y = spread_start(&heights, inner);
     for ((_, kind, lines), h) in columns.tables.iter().zip(&heights) {
         let rect = Rect { x: tables.start, y: first + y.next_top(*h), w: tables.width, h: *h };
@@ -184,6 +172,18 @@ pub fn lay_out(scene: &Scene) -> Layout {
                 layout.boxes.push(shape(*kind, rect, lines));
                 y += h + GAP - 6;
             }
+        }
+    }
+    if let (Some(span), Some(client)) = (&world, &columns.world) {
+        let rect = world_rect(scene, span, &around, client.as_deref(), first, inner);
+        layout.boxes.push(shape(Kind::World, rect, &[title_line(WORLD)]));
+        if let Some(lines) = client {
+            let h = box_height(lines);
+            let middle = client_middle(scene, &layout.boxes, rect);
+            let y = (middle - h / 2).clamp(rect.y + HEADER, rect.y + rect.h - PAD - h);
+            let w = box_width(lines);
+            let rect = Rect { x: rect.x + (rect.w - w) / 2, y, w, h };
+            layout.boxes.push(shape(Kind::Client, rect, lines));
         }
     }
     layout.width = end.max(640) + MARGIN;
@@ -334,18 +334,23 @@ fn world_rect(
 }
 
 /// The client in the world stands where the ways to it come from.
-fn client_middle(scene: &Scene, columns: &Columns, rows: &[(i32, i32)], world: Rect) -> i32 {
-    let ways =
-        scene.request.iter().flat_map(|r| r.replies.iter().flat_map(|p| &p.way).chain(&r.way));
-    let mut middles: BTreeMap<usize, i32> = BTreeMap::new();
-    for place in ways {
-        let Place::Gateway(at) = place else { continue };
-        let found = columns.gateways.iter().find(|(_, kind, _)| *kind == Kind::Gateway(*at));
-        let row = found.and_then(|(row, ..)| rows.get(*row));
-        middles.extend(row.map(|(y, h)| (*at, y + h / 2)));
-    }
+fn client_middle(scene: &Scene, boxes: &[Shape], world: Rect) -> i32 {
+    let walks = scene
+        .request
+        .iter()
+        .flat_map(|r| r.replies.iter().map(|p| &p.way).chain(std::iter::once(&r.way)));
+    let ends: BTreeSet<usize> = walks
+        .flat_map(|way| way.windows(2))
+        .filter_map(|pair| match pair {
+            [Place::Gateway(at), Place::Client] | [Place::Client, Place::Gateway(at)] => Some(*at),
+            _ => None,
+        })
+        .collect();
+    let gateways =
+        boxes.iter().filter(|b| matches!(b.kind, Kind::Gateway(at) if ends.contains(&at)));
+    let middles: Vec<i32> = gateways.map(|b| b.rect.middle()).collect();
     match i32::try_from(middles.len()) {
-        Ok(count) if count > 0 => middles.values().sum::<i32>() / count,
+        Ok(count) if count > 0 => middles.iter().sum::<i32>() / count,
         _ => world.y + world.h / 2,
     }
 }
@@ -505,11 +510,6 @@ impl Rect {
     /// Right edge.
     pub fn right(&self) -> i32 {
         self.x + self.w
-    }
-
-    /// Lower edge.
-    pub fn bottom(&self) -> i32 {
-        self.y + self.h
     }
 
     /// The middle between upper and lower edge.

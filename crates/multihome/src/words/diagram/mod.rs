@@ -247,7 +247,9 @@ fn standing(card: &Card, family: Option<Family>) -> Option<String> {
         State::NoCarrier => words.push("no carrier".into()),
         State::Down => words.push("down".into()),
     }
-    words.extend(card.kind.as_deref().map(printable));
+    // What an uplink is made of matters less than that it is one.
+    let kind = card.kind.as_deref().filter(|_| card.role != Role::Uplink);
+    words.extend(kind.map(printable));
     match &card.role {
         Role::Uplink | Role::Unknown => {}
         Role::Other(reason) => {

@@ -99,7 +99,7 @@ fn write_figure(out: &mut String, scene: &Scene, style: Style) {
     }
     for (at, lines) in cards.iter().enumerate() {
         if scene.cards[at].network.is_none() {
-            framed(lines, left, style).iter().for_each(|l| drop(writeln!(out, "{l}")));
+            out.push_str(&(framed(lines, left, style).join("\n") + "\n"));
         }
     }
 }

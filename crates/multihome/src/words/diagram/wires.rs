@@ -181,6 +181,8 @@ fn in_lanes(links: &[Link], boxes: &[Shape]) -> Vec<Wire> {
             let left_x = if returns { left.rect.x } else { left.rect.right() };
             let left_y = port(left, links, link, &mut taken, left_x);
             let right_y = port(right, links, link, &mut taken, right.rect.x);
+            // No step that is hardly one.
+            let right_y = if (left_y - right_y).abs() < 5 { left_y } else { right_y };
             let (left, right) = ((left_x, left_y), (right.rect.x, right_y));
             Some(Bent { link, left, right, returns, forward })
         })
