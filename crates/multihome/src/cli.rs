@@ -50,6 +50,8 @@ pub enum Command {
     Verify(Reading),
     /// Suppose that something happens: what multihome would do, and whether all is right then
     WhatIf(WhatIfArgs),
+    /// Draw the host; with a request, its way in and the reply's way out
+    Diagram(DiagramArgs),
     /// Put the host right once, and exit
     Apply(Json),
     /// Keep the host right until told to stop (SIGHUP reads the configuration again)
@@ -173,6 +175,34 @@ fn protocol(text: &str) -> Result<u8, String> {
     }
     let known = (0..=u8::MAX).find(|n| multihome_core::model::names::ipproto(*n) == text);
     known.ok_or_else(|| "tcp, udp, icmp, ipv6-icmp, sctp or a number is wanted".to_owned())
+}
+
+/// Options of `diagram`.
+#[derive(Debug, Args)]
+pub struct DiagramArgs {
+    /// Options of reading commands.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// The form of the drawing
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: DiagramFormat,
+    /// The client of a request to draw
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    pub from: Option<IpAddr>,
+    /// The address of this host that the client asks
+    #[arg(long, value_name = "ADDRESS", requires = "from")]
+    pub to: Option<IpAddr>,
+}
+
+/// Forms of a drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiagramFormat {
+    /// Plain characters, 80 columns
+    Text,
+    /// A picture for browsers and documents, light and dark
+    Svg,
+    /// Graphviz's language
+    Dot,
 }
 
 /// Options of `down`.

@@ -139,7 +139,7 @@ fn live() -> Result<Snapshot, Failure> {
     Ok(snapshot)
 }
 
-fn from_file(path: &Path) -> Result<Snapshot, Failure> {
+pub(super) fn from_file(path: &Path) -> Result<Snapshot, Failure> {
     let mut text = Vec::new();
     fs::File::open(path)
         .and_then(|f| f.take(MAX_SNAPSHOT).read_to_end(&mut text))

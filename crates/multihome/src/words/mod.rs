@@ -2,6 +2,7 @@
 //! log, in errors.
 
 pub mod config;
+pub mod diagram;
 pub mod doctor;
 pub mod explain;
 pub mod fault;
