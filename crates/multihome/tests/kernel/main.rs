@@ -26,6 +26,7 @@ mod rivals;
 mod robustness;
 mod seeds;
 mod topologies;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,7 @@ const TESTS: &[&[Test]] = &[
     commands::TESTS,
     explain::TESTS,
     doctor::TESTS,
+    verify::TESTS,
 ];
 
 fn main() -> ExitCode {
