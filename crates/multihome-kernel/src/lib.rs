@@ -5,7 +5,6 @@
 //! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
 //! go. Below them are one module for each kind of object (decode and encode), and at the bottom
 //! [`wire`] (bytes) and [`socket`] (requests and answers).
-//! [`wire`] (bytes) and [`socket`] (requests and answers).
 //!
 //! Whatever cannot be decoded is said, never skipped: a snapshot from which something
 //! is missing is marked incomplete, and nothing is removed on the strength of it.
