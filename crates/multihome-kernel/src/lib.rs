@@ -11,10 +11,8 @@
 
 pub mod address;
 pub mod apply;
-//! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
-//! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
-//! go. Below them are one module for each kind of object (decode and encode), and at the bottom
-//! [`wire`] (bytes) and [`socket`] (requests and answers).
+pub mod ask;
+pub mod circumstances;
 pub mod error;
 pub mod label;
 pub mod link;

@@ -227,7 +227,8 @@ impl Maker<'_> {
         for (family, keys) in [(Family::V4, v4), (Family::V6, v6)] {
             for (key, values) in keys {
                 // `all` first: writing its forwarding writes every link's.
-                for link in std::iter::once("all".to_owned()).chain(self.links.iter().map(|&l| name(l)))
+                for link in
+                    std::iter::once("all".to_owned()).chain(self.links.iter().map(|&l| name(l)))
                 {
                     let percent = if link == "all" { 25 } else { 15 };
                     if let Some(value) = self.dice.maybe(percent, values) {
@@ -284,7 +285,8 @@ impl Maker<'_> {
                 }
                 let (link, network) = *self.dice.pick(&here);
                 let host = u128::from(*self.dice.pick(&[1u8, 2, 3, 9, 77]));
-                let bits = network.bits() | host & !(u128::MAX << (family.bits() - network.len()).min(127));
+                let bits = network.bits()
+                    | host & !(u128::MAX << (family.bits() - network.len()).min(127));
                 let gateway = Prefix::from_bits(family, bits, family.bits()).address();
                 Hop::via(gateway, if self.dice.chance(75) { link } else { 0 })
             }
@@ -301,14 +303,8 @@ impl Maker<'_> {
     }
 
     fn nexthop(&mut self, id: u32) {
-        let mut nexthop = Nexthop {
-            id,
-            oif: None,
-            gateway: None,
-            group: Vec::new(),
-            blackhole: false,
-            flags: 0,
-        };
+        let mut nexthop =
+            Nexthop { id, oif: None, gateway: None, group: Vec::new(), blackhole: false, flags: 0 };
         let family = *self.dice.pick(&Family::BOTH);
         match self.dice.below(10) {
             0 => nexthop.blackhole = true,
@@ -404,7 +400,11 @@ impl Maker<'_> {
         for step in &self.steps {
             if let Step::Route(route, _) = step {
                 gateways.extend(
-                    route.hops.iter().filter_map(|h| Some((h.link, h.gateway?))).filter(|g| g.0 != 0),
+                    route
+                        .hops
+                        .iter()
+                        .filter_map(|h| Some((h.link, h.gateway?)))
+                        .filter(|g| g.0 != 0),
                 );
             }
         }
@@ -462,7 +462,7 @@ impl Maker<'_> {
             rule.to = self.dice.chance(20).then(|| prefix(self.dice, family));
             rule.from = rule.from.filter(|p| !p.is_default());
             rule.to = rule.to.filter(|p| !p.is_default());
-            let mut link = |dice: &mut Dice| match dice.below(8) {
+            let link = |dice: &mut Dice| match dice.below(8) {
                 0 => "gone0".to_owned(),
                 1..=2 => "lo".to_owned(),
                 _ => name(*dice.pick(&self.links)),
