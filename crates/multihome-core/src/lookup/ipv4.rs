@@ -12,6 +12,7 @@ use super::table::{self, Found};
 use super::walk::{End, Key, Walk};
 use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, Refusal, Sanity, Step};
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use crate::model::route::RTNH_F_ONLINK;
 use crate::model::{Action, Hop, Route, RouteKind, Rule};
 use crate::prefix::Family;
 
@@ -50,8 +51,9 @@ fn refused<'a>(error: Refusal, why: Sanity<'a>) -> Answer<'a> {
     Answer::certain(Outcome::sanity(error, why))
 }
 
+/// `ipv4_is_zeronet`, which since Linux 5.3 is one address.
 fn is_zeronet(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 0
+    address.is_unspecified()
 }
 
 // ===== what is sent =====
@@ -63,15 +65,20 @@ impl<'a> Packet<'_, 'a> {
             if self.from.is_multicast() || self.from.is_broadcast() || is_zeronet(self.from) {
                 return refused(Refusal::Invalid, Sanity::SourceImpossible);
             }
-            let owner = self.lookup.owner(self.from.into());
+            let owners = self.lookup.owners(self.from.into());
             if oif.is_none() && to_many {
                 // By the card of the source, without a look-up.
-                return match owner {
-                    Some(link) => self.by_link(link, Some(self.from.into())),
-                    None => refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs),
-                };
+                let mut answer = Answer::default();
+                for link in &owners {
+                    let by_link = self.by_link(*link, Some(self.from.into()));
+                    by_link.outcomes.into_iter().for_each(|o| answer.add(o));
+                }
+                if owners.is_empty() {
+                    return refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs);
+                }
+                return answer;
             }
-            if owner.is_none() {
+            if owners.is_empty() {
                 return refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs);
             }
         }
@@ -109,6 +116,7 @@ impl<'a> Packet<'_, 'a> {
         let (ends, doubts) = self.lookup.ends(&self.key, steps);
         let mut answer = Answer { outcomes: Vec::new(), doubts };
         for end in ends {
+            answer.doubts.extend(self.lookup.own_gateway(&end));
             for outcome in self.sent(&end, source) {
                 answer.add(outcome);
             }
@@ -136,34 +144,7 @@ impl<'a> Packet<'_, 'a> {
                 return vec![Outcome::Refused { error, by: By::NoRoute }];
             }
         };
-        let path = |route: &'a Route, hop: Option<&'a Hop>| {
-            let kept = route.kind == RouteKind::Local;
-            let source = source.or(route.prefsrc).or_else(|| match hop {
-                _ if kept => Some(self.to.into()),
-                Some(h) => {
-                    let gateway = h.gateway.filter(IpAddr::is_ipv4);
-                    self.lookup.source_v4(h.link, gateway, route.scope)
-                }
-                None => None,
-            });
-            let kind = self.kind(route.kind);
-            // __mkroute_output: broadcasts have no gateway, nor have multicasts by a default
-            let direct = kept
-                || kind == RouteKind::Broadcast
-                || kind == RouteKind::Multicast && route.dst.len() < 4;
-            Path {
-                rule: Some(rule),
-                route: Some(route),
-                kind,
-                link: match hop {
-                    Some(h) if !kept => h.link,
-                    _ => self.lookup.loopback,
-                },
-                gateway: hop.and_then(|h| h.gateway).filter(|_| !direct),
-                source,
-            }
-        };
-        let mut paths = vec![path(route, hop)];
+        let mut ways = vec![(route, hop)];
         if let Some(table) = self.lookup.tables.get(&(Family::V4, route.table))
             && table.defaults > 1
             && route.dst.is_default()
@@ -172,9 +153,62 @@ impl<'a> Packet<'_, 'a> {
             && self.key.oif == 0
         {
             let others = rivals(table.at(route.dst), route, &self.key);
-            paths.extend(others.into_iter().map(|r| path(r, r.hops.first())));
+            ways.extend(others.into_iter().map(|r| (r, r.hops.first())));
         }
-        paths.into_iter().map(|p| self.checked(p)).collect()
+        let mut outcomes = Vec::new();
+        for (route, hop) in ways {
+            for source in self.sources(route, hop, source) {
+                outcomes.push(self.checked(self.path(rule, route, hop, source)));
+            }
+        }
+        outcomes
+    }
+
+    /// The sources that the kernel may choose for what has none (`fib_result_prefsrc`).
+    fn sources(
+        &self,
+        route: &'a Route,
+        hop: Option<&'a Hop>,
+        source: Option<IpAddr>,
+    ) -> Vec<Option<IpAddr>> {
+        if source.or(route.prefsrc).is_some() {
+            return vec![source.or(route.prefsrc)];
+        }
+        match hop {
+            _ if route.kind == RouteKind::Local => vec![Some(self.to.into())],
+            None => vec![None],
+            Some(h) => {
+                let gateway = h.gateway.filter(IpAddr::is_ipv4);
+                let scopes = self.lookup.scopes(route, h).into_iter();
+                scopes.map(|s| self.lookup.source_v4(h.link, gateway, s)).collect()
+            }
+        }
+    }
+
+    fn path(
+        &self,
+        rule: &'a Rule,
+        route: &'a Route,
+        hop: Option<&'a Hop>,
+        source: Option<IpAddr>,
+    ) -> Path<'a> {
+        let kept = route.kind == RouteKind::Local;
+        let kind = self.kind(route.kind);
+        // __mkroute_output: broadcasts have no gateway, nor have multicasts by a default
+        let direct = kept
+            || kind == RouteKind::Broadcast
+            || kind == RouteKind::Multicast && route.dst.len() < 4;
+        Path {
+            rule: Some(rule),
+            route: Some(route),
+            kind,
+            link: match hop {
+                Some(h) if !kept => h.link,
+                _ => self.lookup.loopback,
+            },
+            gateway: hop.and_then(|h| h.gateway).filter(|_| !direct),
+            source,
+        }
     }
 
     /// By a link and without a route.
@@ -290,11 +324,16 @@ impl<'a> Packet<'_, 'a> {
         let (ends, doubts) = self.lookup.ends(&self.key, steps);
         let mut answer = Answer { outcomes: Vec::new(), doubts };
         for end in ends {
+            answer.doubts.extend(self.lookup.own_gateway(&end));
             let came = match end {
                 End::Route(rule, route, hop) => self.received(iif, forwards, rule, route, hop),
                 _ if forwards == Some(0) => {
                     refused(Refusal::HostUnreachable, Sanity::NotForwarding)
                 }
+                _ if forwards.is_none() => Answer {
+                    outcomes: Vec::new(),
+                    doubts: vec![Doubt::Unknown("whether the host forwards")],
+                },
                 End::RouteRefuses(rule, route, error) => {
                     Answer::certain(Outcome::Refused { error, by: By::Route(rule, route) })
                 }
@@ -503,27 +542,58 @@ impl<'a> Lookup<'a> {
         vec![refusal.unwrap_or(End::Nothing)]
     }
 
+    /// What a gateway is worth that is an address of this host: nothing, if it was one when the
+    /// route was made (`fib_check_nh_v4_gw` notes the scope, and `rt_set_nexthop` uses a gateway only
+    /// that is on a link). Nobody tells.
+    fn own_gateway(&self, end: &End<'a>) -> Option<Doubt<'a>> {
+        let End::Route(_, route, Some(hop)) = *end else { return None };
+        let gateway = hop.gateway.filter(|g| g.is_ipv4() && hop.flags & RTNH_F_ONLINK == 0)?;
+        let ours = !self.owners(gateway).is_empty();
+        ours.then_some(Doubt::Route(route, "its gateway is this host"))
+    }
+
     /// Whether somebody put routes into the table `local` (`fib_has_custom_local_routes`).
     fn has_custom_local_routes(&self) -> bool {
         let mut local = self.snapshot.routes_in(TABLE_LOCAL);
         local.any(|r| r.family() == Family::V4 && r.protocol != RTPROT_KERNEL)
     }
 
-    /// The link that an IPv4 address is local to (`__ip_dev_find`): its owner, or where the table
+    /// The link that an IPv4 address is local to (`__ip_dev_find`): its owner, of several the one that
+    /// got it last, which a snapshot does not tell; or where the table
     /// `local` says (127.0.0.2).
-    fn owner(&self, address: IpAddr) -> Option<u32> {
-        if let Some(link) = self.owners.get(&address) {
-            return Some(*link);
+    fn owners(&self, address: IpAddr) -> Vec<u32> {
+        if let Some(links) = self.owners.get(&address) {
+            return links.clone();
         }
         let mut key = Key::of(self, &Flow::to(address));
         key.iif = 0;
-        let local = self.tables.get(&(Family::V4, TABLE_LOCAL))?;
+        let Some(local) = self.tables.get(&(Family::V4, TABLE_LOCAL)) else { return Vec::new() };
         match table::v4(&[local], &key) {
             Found::Route(route, _) if route.kind == RouteKind::Local => {
-                route.hops.first().map(|h| h.link)
+                route.hops.iter().take(1).map(|h| h.link).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         }
+    }
+
+    /// The scopes for which the source of a hop may have been chosen. What a nexthop object chose
+    /// when it was made (`nh_create_ipv4`), or for the route that asked first after an address came
+    /// or went, it keeps for all others (`fib_result_prefsrc`).
+    fn scopes(&self, route: &Route, hop: &Hop) -> Vec<u8> {
+        let mut scopes = vec![route.scope];
+        if route.nhid.is_none() {
+            return scopes;
+        }
+        scopes.push(if hop.gateway.is_some() { SCOPE_LINK - 1 } else { SCOPE_LINK });
+        let shares = |r: &&Route| {
+            r.family() == Family::V4
+                && r.nhid.is_some()
+                && r.hops.iter().any(|h| (h.link, h.gateway) == (hop.link, hop.gateway))
+        };
+        scopes.extend(self.snapshot.routes().filter(shares).map(|r| r.scope));
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
     }
 }
 

@@ -139,6 +139,7 @@ const SCOPE_V6_LINK: u8 = 2;
 fn scope(address: Ipv6Addr) -> u8 {
     let [first, second, ..] = address.octets();
     match address {
+        a if a.is_unspecified() => 0,
         a if a.is_multicast() => second & 0x0f,
         a if a.is_loopback() || a.is_unicast_link_local() => SCOPE_V6_LINK,
         _ if first == 0xfe && second & 0xc0 == 0xc0 => 5,

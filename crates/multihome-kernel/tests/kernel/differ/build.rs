@@ -156,13 +156,14 @@ fn veth(index: u32) -> Message {
     let end = |m: &mut Message, index: u32| {
         m.attr_str(IFLA_IFNAME, &name(index)).attr(IFLA_ADDRESS, &mac(index));
     };
-    let mut m = Message::new(RTM_NEWLINK, CREATE, &link::header(index, 0, 0));
-    end(&mut m, index);
+    // The kernel registers the peer first (veth_newlink), so that gets the lower number.
+    let mut m = Message::new(RTM_NEWLINK, CREATE, &link::header(index + 1, 0, 0));
+    end(&mut m, index + 1);
     m.nest(IFLA_LINKINFO, |m| {
         m.attr_str(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |m| {
             m.nest(VETH_INFO_PEER, |m| {
-                m.raw(&link::header(index + 1, 0, 0));
-                end(m, index + 1);
+                m.raw(&link::header(index, 0, 0));
+                end(m, index);
             });
         });
     });

@@ -8,7 +8,9 @@ impl Dice {
     pub fn new(seed: u64) -> Dice {
         let mut dice = Dice((seed ^ 0x5DEE_CE66_D1CE_4E5B).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         // Seeds that stand side by side begin alike.
-        (0..8).for_each(|_| drop(dice.next()));
+        for _ in 0..8 {
+            dice.next();
+        }
         dice
     }
 
@@ -36,6 +38,6 @@ impl Dice {
 
     /// One of several, in so many of a hundred cases.
     pub fn maybe<T: Copy>(&mut self, percent: u32, of: &[T]) -> Option<T> {
-        self.chance(percent).then(|| *self.pick(of))
+        (self.chance(percent) && !of.is_empty()).then(|| *self.pick(of))
     }
 }

@@ -12,6 +12,8 @@ pub struct Pool {
     own: Vec<IpAddr>,
     near: Vec<IpAddr>,
     links: Vec<u32>,
+    /// Links that something can come in by.
+    open: Vec<u32>,
     users: bool,
 }
 
@@ -43,7 +45,9 @@ impl Pool {
             near.extend(r.hops.iter().filter_map(|h| h.gateway));
         }
         let links = snapshot.links().map(|l| l.index).collect();
-        Pool { own, near, links, users }
+        let open = snapshot.links().filter(|l| l.is_up() && l.master.is_none());
+        let open = open.map(|l| l.index).collect();
+        Pool { own, near, links, open, users }
     }
 
     fn address(&self, dice: &mut Dice, family: Family) -> IpAddr {
@@ -70,9 +74,9 @@ impl Pool {
     pub fn flow(&self, dice: &mut Dice) -> Flow {
         let family = *dice.pick(&Family::BOTH);
         let mut flow = Flow::to(self.address(dice, family));
-        if dice.chance(40) {
+        if !self.open.is_empty() && dice.chance(40) {
             // It comes in.
-            flow.iif = Some(*dice.pick(&self.links));
+            flow.iif = Some(*dice.pick(&self.open));
             flow.from = dice.chance(92).then(|| self.address(dice, family));
             if dice.chance(30) {
                 flow.to = self.own(dice, family);

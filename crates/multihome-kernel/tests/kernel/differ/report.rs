@@ -12,7 +12,7 @@ use super::world::Step;
 
 /// The report of a disagreement, which is made small before.
 pub fn disagreement(seed: u64, steps: &[Step], snapshot: &Snapshot, found: Disagreement) -> String {
-    let small = shrink(steps, &found.flow);
+    let small = shrink(steps, &found);
     let mut out = String::new();
     let (snapshot, found) = match &small {
         Some((_, snapshot, found)) => (snapshot, found),
@@ -35,7 +35,9 @@ pub fn disagreement(seed: u64, steps: &[Step], snapshot: &Snapshot, found: Disag
     }
     match &small {
         Some((steps, _, _)) => {
-            steps.iter().for_each(|step| drop(writeln!(out, "  step {step:?}")));
+            for step in steps {
+                let _ = writeln!(out, "  step {step:?}");
+            }
         }
         None => out.push_str("  it does not happen in a world that is built again\n"),
     }
