@@ -61,7 +61,12 @@ fn sent<'a>(
 ) -> Outcome<'a> {
     let by = hop.map(|h| h.link);
     // ip6_rt_get_dev_rcu
-    let kept = matches!(route.kind, RouteKind::Local | RouteKind::Anycast);
+    let kept = match route.kind {
+        RouteKind::Local => true,
+        // The kernel's own only (addrconf_f6i_alloc): others have no RTF_ANYCAST.
+        RouteKind::Anycast => route.protocol == RTPROT_KERNEL,
+        _ => false,
+    };
     let source = flow.from.filter(|a| !a.is_unspecified());
     let source = source.or(route.prefsrc).or_else(|| lookup.source_v6(by, to));
     Outcome::Sent(Path {
@@ -86,6 +91,9 @@ impl Lookup<'_> {
         Some(all != 0 || forced != 0)
     }
 }
+
+/// `RTPROT_KERNEL`.
+const RTPROT_KERNEL: u8 = 2;
 
 /// `rt6_need_strict`: such an address says nothing without its link.
 fn needs_link(to: Ipv6Addr) -> bool {
