@@ -535,7 +535,6 @@ impl<'a> Lookup<'a> {
     /// What comes of tables that share a trie.
     fn merged(&self, key: &Key) -> Vec<End<'a>> {
         let table = |id| self.tables.get(&(Family::V4, id));
-        let mut refusal = None;
         for (tables, priority) in [
             (self.local(true), MAIN_PRIORITY),
             (table(TABLE_DEFAULT).into_iter().collect(), DEFAULT_PRIORITY),
@@ -549,15 +548,14 @@ impl<'a> Lookup<'a> {
                     let Some(rule) = rule(route) else { return Vec::new() };
                     return hops.into_iter().map(|h| End::Route(rule, route, h)).collect();
                 }
-                // Here a refusal does not end it, unless `default` has nothing to say.
                 Found::Refused(route, error) => {
                     let Some(rule) = rule(route) else { return Vec::new() };
-                    refusal = Some(End::RouteRefuses(rule, route, error));
+                    return vec![End::RouteRefuses(rule, route, error)];
                 }
                 Found::Throw(_) | Found::Nothing => {}
             }
         }
-        vec![refusal.unwrap_or(End::Nothing)]
+        vec![End::Nothing]
     }
 
     /// What a gateway is worth that is an address of this host: nothing, if it was one when the
@@ -566,7 +564,8 @@ impl<'a> Lookup<'a> {
     fn own_gateway(&self, merged: bool, end: &End<'a>) -> Option<Doubt<'a>> {
         let End::Route(_, route, Some(hop)) = *end else { return None };
         let gateway = hop.gateway.filter(|g| g.is_ipv4() && hop.flags & RTNH_F_ONLINK == 0)?;
-        let ours = !self.owners(merged, gateway).is_empty();
+        // All that leads to the loopback is this host's.
+        let ours = hop.link == self.loopback || !self.owners(merged, gateway).is_empty();
         ours.then_some(Doubt::Route(route, "its gateway is this host"))
     }
 

@@ -158,7 +158,17 @@ impl<'a> Table<'a> {
             lookup.snapshot.sysctls.number(&sysctl::conf(Family::V6, "all", "forwarding"));
         let passes: &[bool] = if forwarding.unwrap_or(0) == 0 { &[true, false] } else { &[false] };
         for &reachable in passes {
-            for (_, routes) in self.nodes(Family::V6, address_bits(key.to)) {
+            let mut found = false;
+            for (len, routes) in self.nodes(Family::V6, address_bits(key.to)) {
+                // Of a prefix with source-specific routes, of which none is for the source, the others
+                // are not seen, unless it is everything: fib6_node_lookup_1 goes on to shorter ones.
+                // Once there was a place to begin at, they are (fib6_backtrack).
+                let specific = routes[0].src.is_some();
+                let fits = |r: &&&Route| r.src.is_some_and(|src| src.contains(key.from));
+                if !found && specific && len != 0 && !routes.iter().any(|r| fits(&r)) {
+                    continue;
+                }
+                found = true;
                 // The routes of one source prefix stand together, the longest first.
                 for same in routes.chunk_by(|a, b| a.src == b.src) {
                     if same[0].src.is_some_and(|src| !src.contains(key.from)) {
