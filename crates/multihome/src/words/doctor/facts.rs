@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use multihome_core::Family;
 use multihome_core::conflict::Conflict;
 use multihome_core::doctor::{Fact, Finding, Severity, Strict};
 use multihome_core::model::host::UdpSocket;
@@ -10,6 +9,7 @@ use multihome_core::model::names::word;
 use multihome_core::model::sysctl::{conf, display};
 use multihome_core::model::{Names, Neighbour, Route, Rule};
 use multihome_core::plan::Note;
+use multihome_core::{Family, Prefix};
 
 use super::Found;
 use crate::words::rival::{RivalStatus, deletion};
@@ -338,33 +338,9 @@ fn of_sysctls(fact: &Fact, names: &Names) -> Words {
         Fact::RpFilter { uplink, by_all, strict, dropped } => {
             rp_filter(uplink, *by_all, strict, *dropped)
         }
-        Fact::ArpFlux { links: [a, b], prefix, answering, cloud } => Words {
-            subject: format!("{a}, {b}"),
-            evidence: format!(
-                "both are in {prefix}, and {} for every address of this host (arp_ignore=0, \
-                 arp_filter=0)",
-                match answering.as_slice() {
-                    [one] => format!("{one} answers ARP"),
-                    _ => "both answer ARP".into(),
-                }
-            ),
-            consequence: match cloud {
-                Some(cloud) => format!(
-                    "no harm in a network of {cloud}, where the cards themselves are not heard"
-                ),
-                None => "neighbours learn the wrong card for an address: it is cut off when that \
-                         card goes, and where a switch ties addresses to ports"
-                    .into(),
-            },
-            remedy: SYSCTL.into(),
-            commands: answering
-                .iter()
-                .flat_map(|link| {
-                    [("arp_ignore", 1), ("arp_announce", 2)]
-                        .map(|(key, value)| set(Family::V4, link, key, value))
-                })
-                .collect(),
-        },
+        Fact::ArpFlux { links, prefix, answering, cloud } => {
+            arp_flux(links, prefix, answering, cloud.as_deref())
+        }
         Fact::SrcValidMark { uplinks, rule } => Words {
             subject: uplinks.join(", "),
             evidence: format!(
@@ -429,6 +405,48 @@ fn of_sysctls(fact: &Fact, names: &Names) -> Words {
             commands: vec![set(Family::V6, uplink, "accept_ra", 2)],
         },
         _ => Words::default(), // the caller gives no others
+    }
+}
+
+fn arp_flux(
+    [a, b]: &[String; 2],
+    prefix: &Prefix,
+    answering: &[String],
+    cloud: Option<&str>,
+) -> Words {
+    let who = match answering {
+        [one] => format!("{one} answers ARP"),
+        _ => "both answer ARP".into(),
+    };
+    let cure = [("arp_ignore", 1), ("arp_announce", 2)];
+    let commands = answering
+        .iter()
+        .flat_map(|link| cure.map(|(key, value)| set(Family::V4, link, key, value)))
+        .collect();
+    let evidence = format!(
+        "both are in {prefix}, and {who} for every address of this host (arp_ignore=0, \
+         arp_filter=0)"
+    );
+    let subject = format!("{a}, {b}");
+    match cloud {
+        Some(cloud) => Words {
+            subject,
+            evidence,
+            consequence: format!(
+                "no harm in a network of {cloud}, which answers for the cards itself"
+            ),
+            remedy: "none is needed there".into(),
+            ..Words::default()
+        },
+        None => Words {
+            subject,
+            evidence,
+            consequence: "neighbours learn the wrong card for an address: it is cut off when that \
+                          card goes, and where a switch ties addresses to ports"
+                .into(),
+            remedy: SYSCTL.into(),
+            commands,
+        },
     }
 }
 
