@@ -59,6 +59,8 @@ pub enum Command {
     /// Take away all that multihome made, exactly
     Down(DownArgs),
     /// Look for what breaks hosts with several networks beyond routing; changes nothing
+    #[command(after_help = "Exit codes: 0 nothing wrong, notes at most; 1 failed; 2 errors or \
+        warnings were found.")]
     Doctor(Reading),
     /// Write what the kernel holds, for `--snapshot` and for bug reports
     Snapshot(Json),
