@@ -14,6 +14,7 @@
 pub mod config;
 pub mod conflict;
 pub mod cover;
+pub mod diagram;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
@@ -33,6 +34,7 @@ pub mod verify;
 pub mod ways;
 
 pub use config::Config;
+pub use diagram::Scene;
 pub use diff::Change;
 pub use interest::Interest;
 pub use lookup::{Flow, Lookup};

@@ -61,6 +61,14 @@ pub enum Failure {
     /// The process may not change the network.
     #[error("this needs CAP_NET_ADMIN, which this process does not have")]
     NotPermitted,
+    /// What was asked cannot be.
+    #[error("{what}")]
+    Question {
+        /// What is wrong with it.
+        what: String,
+        /// What to ask instead.
+        remedy: String,
+    },
     /// Another multihome is changing the kernel.
     #[error("{holder} is changing the kernel right now")]
     Locked {
@@ -106,6 +114,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Failure::Config(_) | Failure::ConfigFile { .. } => CONFIG,
+            Failure::Question { .. } => USAGE,
             Failure::Impossible(_) => USAGE,
             _ => FAILED,
         }
@@ -122,6 +131,7 @@ impl Failure {
                 "in another network namespace, give it a RUNTIME_DIRECTORY=/run/multihome-NAME"
                     .into()
             }
+            Failure::Question { remedy, .. } => remedy.clone(),
             Failure::OwnFile(refused) => refused.remedy.clone(),
             Failure::Impossible(e) => e.remedy.clone(),
             Failure::Locked { .. } => "try again in a moment".into(),

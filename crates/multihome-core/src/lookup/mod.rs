@@ -253,7 +253,7 @@ pub struct Lookup<'a> {
     links: HashMap<&'a str, u32>,
     loopback: u32,
     /// The link of each address.
-    owners: HashMap<IpAddr, u32>,
+    owners: HashMap<IpAddr, Vec<u32>>,
     /// Whether there are IPv4 rules besides the kernel's own.
     custom_rules: bool,
 }
@@ -315,7 +315,13 @@ impl<'a> Lookup<'a> {
         tables.values_mut().for_each(Table::sort);
         let links = snapshot.links().map(|l| (l.name.as_str(), l.index)).collect();
         let loopback = snapshot.links().find(|l| l.is_loopback()).map_or(1, |l| l.index);
-        let owners = snapshot.addresses().map(|a| (a.local, a.link)).collect();
+        let mut owners: HashMap<IpAddr, Vec<u32>> = HashMap::new();
+        for a in snapshot.addresses() {
+            let links = owners.entry(a.local).or_default();
+            if !links.contains(&a.link) {
+                links.push(a.link);
+            }
+        }
         let custom_rules = ipv4::are_custom(rules.get(&Family::V4).map_or(&[], Vec::as_slice));
         Lookup { snapshot, rules, tables, links, loopback, owners, custom_rules }
     }

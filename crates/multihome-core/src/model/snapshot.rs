@@ -598,10 +598,12 @@ fn address_key(address: &Address) -> AddressKey {
     (address.link, address.local, address.prefix_len, address.peer)
 }
 
-/// Whether two routes of one key are one object: the same protocol, kind and hops. Flags and
-/// lifetimes change in place.
+/// Whether two routes of one key are one object: the same protocol, kind and hops; in IPv4 the same
+/// source and scope, too (`fib_find_info`). Flags and lifetimes change in place.
 fn is_same_route(a: &Route, b: &Route) -> bool {
-    a.protocol == b.protocol
+    let v4 = a.family() == Family::V4;
+    (!v4 || a.prefsrc == b.prefsrc && a.scope == b.scope)
+        && a.protocol == b.protocol
         && a.kind == b.kind
         && a.nhid == b.nhid
         && a.hops.len() == b.hops.len()

@@ -4,6 +4,7 @@
 //! one makes the tests fail, not pass.
 
 mod apply;
+mod differ;
 mod netns;
 mod observe;
 mod oracle;
@@ -71,6 +72,7 @@ const TESTS: &[Test] = &[
     ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),
     ("an_event_carries_the_port_of_its_request", watch::an_event_carries_the_port_of_its_request),
     ("an_overrun_is_told_and_survived", watch::an_overrun_is_told_and_survived),
+    ("the_kernel_and_the_reenactment_agree", differ::the_kernel_and_the_reenactment_agree),
 ];
 
 fn main() -> ExitCode {
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
             .expect("this program once more");
         if output.status.success() {
             println!("test {name} ... ok");
+            print!("{}", String::from_utf8_lossy(&output.stdout));
         } else {
             failed += 1;
             println!("test {name} ... FAILED ({})", output.status);

@@ -9,20 +9,18 @@ use multihome_core::suppose::{self, Supposition};
 use multihome_core::verify::{Report, verify as ask_all};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 
-use super::read;
+use super::read::{Seen, look_at_all};
 use crate::cli::{Reading, WhatIfArgs};
 use crate::config_files;
 use crate::error::{self, Failure, PENDING};
-use crate::memory_file::MemoryFile;
 use crate::output::{self, Style};
-use crate::run_dir::RunDir;
 use crate::words::verify::Verified;
 use crate::words::what_if::WhatIf;
 
 /// Proves that every answer leaves by its door, or shows those that do not.
 pub fn verify(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
-    let (snapshot, memory) = look(&config, args)?;
+    let (Seen { snapshot, .. }, memory) = look_at_all(&config, args)?;
     let judged = Judged::of(&snapshot, &config, &memory);
     let names = snapshot.names();
     let verified = judged.with(&names);
@@ -37,19 +35,17 @@ pub fn verify(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
 
 /// Supposes that something happens, and shows what becomes of it.
 pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
-    let config = config_files::read(named)?;
-    let new_config = match &args.new_config {
-        Some(path) => config_files::read(Some(path))?,
-        None => config.clone(),
-    };
-    let (before, mut memory) = look(&config, &args.reading)?;
+    // Another configuration is one more thing that is supposed.
+    let config = config_files::read(None)?;
+    let new_config = config_files::read(named)?;
+    let (Seen { snapshot: before, .. }, mut memory) = look_at_all(&config, &args.reading)?;
     let judged_before = Judged::of(&before, &config, &memory);
     let mut at_once = before.clone();
     for supposition in &args.supposed.0 {
         happen(&mut at_once, supposition, &mut memory)?;
     }
     let mut supposed: Vec<String> = args.supposed.0.iter().map(ToString::to_string).collect();
-    supposed.extend(args.new_config.iter().map(|f| format!("configured by {}", f.display())));
+    supposed.extend(named.iter().map(|f| format!("configured by {}", f.display())));
     if supposed.is_empty() {
         supposed.push("nothing but what multihome would do".into());
     }
@@ -96,17 +92,6 @@ impl Judged {
     fn with<'a>(&'a self, names: &'a multihome_core::model::Names) -> Verified<'a> {
         Verified { report: &self.report, plan: &self.plan, changes: &self.changes, names }
     }
-}
-
-/// All that the kernel holds, or a file, and what is remembered. What a running daemon passes over as
-/// of no interest to its plan is of interest here.
-fn look(config: &Config, args: &Reading) -> Result<(Snapshot, Memory), Failure> {
-    let (snapshot, mut memory) = match &args.snapshot {
-        Some(path) => (read::from_file(path)?, Memory::default()),
-        None => (read::live()?, MemoryFile::read(&RunDir::path()).memory()),
-    };
-    memory.update(&snapshot, config);
-    Ok((snapshot, memory))
 }
 
 /// Makes it happen, as far as a daemon would remember that it did.

@@ -2,7 +2,10 @@
 //! log, in errors.
 
 pub mod config;
+pub mod diagram;
 pub mod doctor;
+pub mod explain;
+pub mod fault;
 pub mod plan;
 pub mod rival;
 pub mod status;

@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use multihome_core::lookup::Flow;
 use multihome_core::model::Names;
 use multihome_core::model::names::word;
-use multihome_core::verify::{Accepted, Failure, Fault, Finding, Reason, Report};
+use multihome_core::verify::{Accepted, Failure, Fault, Finding, Report};
 use multihome_core::{Change, Plan};
 use serde::Serialize;
 
+use super::fault::fault;
 use super::plural;
 use crate::output::Style;
 
@@ -234,62 +235,13 @@ impl Verified<'_> {
 
     /// Why it is not right, in one sentence.
     pub fn why(&self, finding: &Finding) -> String {
-        let owner = self.names.link(finding.owner);
         let link = |l: u32| self.names.link(l);
-        let what = match &finding.fault {
-            Fault::Door { by, right, local: true, rule } => format!(
-                "what {owner} answers to the local network of {} leaves by {}{}",
-                right.iter().map(|l| link(*l)).collect::<Vec<_>>().join(", "),
-                link(*by),
-                self.by_rule(rule.as_deref())
-            ),
-            Fault::Door { by, rule, .. } => {
-                format!("{owner} answers by {}{}", link(*by), self.by_rule(rule.as_deref()))
-            }
-            Fault::Kept => format!("{owner} answers itself: the host keeps what is for others"),
-            Fault::NotKept { by } => {
-                format!("what {owner} answers to the host itself leaves by {}", link(*by))
-            }
-            Fault::Refused { error, rule, route } => {
-                let by = match (route, rule) {
-                    (Some(route), _) => format!(" by `{}`", route.display(self.names)),
-                    (None, Some(rule)) => format!(" by rule {}", rule.display(self.names)),
-                    (None, None) => String::new(),
-                };
-                format!("{owner} cannot answer, though it has a way: {}{by}", error.name())
-            }
-            Fault::ReversePath => format!(
-                "requests to {owner}'s address are dropped: rp_filter, for the answer goes \
-                 elsewhere"
-            ),
-            Fault::NotAccepted { error } => {
-                format!("requests to {owner}'s address are dropped ({})", error.name())
-            }
-            Fault::Forwarded { by } => {
-                format!("requests to {owner}'s address are sent on by {}", link(*by))
-            }
-            Fault::Unproven(reason) => match reason {
-                Reason::Unknown("rp_filter") => {
-                    "not known: rp_filter, which the snapshot does not have".into()
-                }
-                Reason::Unknown(what) => format!("not known: {what}"),
-                Reason::Rule(rule, what) => {
-                    format!("not known: {what} (rule {})", rule.display(self.names))
-                }
-                Reason::Route(route, what) => {
-                    format!("not known: {what} ({})", route.display(self.names))
-                }
-            },
-        };
+        let what = fault(&finding.fault, finding.owner, self.names);
         match finding.failed {
             None => what,
             Some(Failure::Down(l)) => format!("while {} is down: {what}", link(l)),
             Some(Failure::NoCarrier(l)) => format!("while {} has no carrier: {what}", link(l)),
         }
-    }
-
-    fn by_rule(&self, rule: Option<&multihome_core::model::Rule>) -> String {
-        rule.map_or_else(String::new, |r| format!(" (rule {})", r.display(self.names)))
     }
 
     /// The command that explains a flow.

@@ -15,6 +15,8 @@ mod common;
 mod addresses;
 mod commands;
 mod daemon;
+mod doctor;
+mod explain;
 mod foreign;
 mod gateways;
 mod hints;
@@ -46,6 +48,8 @@ const TESTS: &[&[Test]] = &[
     daemon::TESTS,
     own_files::TESTS,
     commands::TESTS,
+    explain::TESTS,
+    doctor::TESTS,
     verify::TESTS,
 ];
 
