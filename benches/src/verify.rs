@@ -51,7 +51,7 @@ pub fn run() -> Outcome<()> {
         ("the same, without multihome", Shape { applied: false, ..host(50, 1, 5_000) }),
         ("the same, by 200 gateways", Shape { gateways: 4, ..host(50, 1, 5_000) }),
         ("50 uplinks, 20 addresses each, 5,000 routes", host(50, 20, 5_000)),
-        ("2 uplinks, 100,000 routes", host(2, 1, 100_000)),
+        ("2 uplinks, 10,000 routes", host(2, 1, 10_000)),
     ] {
         let snapshot = make(&shape)?;
         let config = Config::default();
