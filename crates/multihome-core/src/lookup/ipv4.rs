@@ -462,7 +462,7 @@ impl<'a> Packet<'_, 'a> {
         let key = Key {
             to: self.key.from,
             from: self.key.to,
-            iif: out.unwrap_or_else(|| lookup.loopback),
+            iif: out.unwrap_or(lookup.loopback),
             oif: 0,
             near: 0,
             mark: if marked { self.key.mark } else { 0 },

@@ -87,7 +87,7 @@ impl Key {
         Key {
             to: flow.to,
             from: flow.from.unwrap_or(unspecified(flow.family())),
-            iif: flow.iif.unwrap_or_else(|| lookup.loopback),
+            iif: flow.iif.unwrap_or(lookup.loopback),
             oif: flow.oif.unwrap_or(0),
             near: flow.iif.or(flow.oif).unwrap_or(0),
             mark: flow.mark,
