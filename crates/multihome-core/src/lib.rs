@@ -14,7 +14,10 @@
 pub mod config;
 pub mod conflict;
 pub mod cover;
+pub mod diagram;
 pub mod diff;
+pub mod doctor;
+pub mod explain;
 pub mod interest;
 pub mod lookup;
 pub mod memory;
@@ -24,11 +27,14 @@ pub mod plan;
 pub mod prefix;
 pub mod rival;
 pub mod rules;
+pub mod suppose;
 mod tree;
 pub mod uplink;
+pub mod verify;
 pub mod ways;
 
 pub use config::Config;
+pub use diagram::Scene;
 pub use diff::Change;
 pub use interest::Interest;
 pub use lookup::{Flow, Lookup};

@@ -21,6 +21,7 @@ pub mod nexthop;
 #[cfg(test)]
 mod noise;
 pub mod observe;
+pub mod proc_net;
 pub mod route;
 pub mod rule;
 pub mod socket;

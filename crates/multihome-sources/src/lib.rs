@@ -13,6 +13,8 @@
 //! hook/          what hooks are told, pure, and how it is written down
 //! interface.rs   which interface has a name
 //! watch.rs       when a file changes
+//! networkd_conf.rs
+//!                what networkd is told about what is not its own, for the doctor
 //! ```
 
 use std::path::Path;
@@ -32,6 +34,7 @@ pub mod hook;
 mod initramfs;
 mod interface;
 mod networkd;
+pub mod networkd_conf;
 mod networkmanager;
 #[doc(hidden)]
 pub mod parse;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use multihome_core::config::ConfigError;
+use multihome_core::suppose::Impossible;
 
 use crate::own_files::Refused;
 
@@ -60,6 +61,14 @@ pub enum Failure {
     /// The process may not change the network.
     #[error("this needs CAP_NET_ADMIN, which this process does not have")]
     NotPermitted,
+    /// What was asked cannot be.
+    #[error("{what}")]
+    Question {
+        /// What is wrong with it.
+        what: String,
+        /// What to ask instead.
+        remedy: String,
+    },
     /// Another multihome is changing the kernel.
     #[error("{holder} is changing the kernel right now")]
     Locked {
@@ -81,6 +90,9 @@ pub enum Failure {
     /// Some steps failed, or something stands in the way; all of it was said already.
     #[error("{0}")]
     Incomplete(String),
+    /// What is supposed cannot happen.
+    #[error("{0}")]
+    Impossible(Impossible),
     /// The demo could not be built or did not go as it must.
     #[error("{0}")]
     Demo(String),
@@ -102,6 +114,8 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Failure::Config(_) | Failure::ConfigFile { .. } => CONFIG,
+            Failure::Question { .. } => USAGE,
+            Failure::Impossible(_) => USAGE,
             _ => FAILED,
         }
     }
@@ -117,7 +131,9 @@ impl Failure {
                 "in another network namespace, give it a RUNTIME_DIRECTORY=/run/multihome-NAME"
                     .into()
             }
+            Failure::Question { remedy, .. } => remedy.clone(),
             Failure::OwnFile(refused) => refused.remedy.clone(),
+            Failure::Impossible(e) => e.remedy.clone(),
             Failure::Locked { .. } => "try again in a moment".into(),
             Failure::DaemonRuns { .. } => {
                 "stop it first (systemctl stop multihome), or use --force to see it happen".into()

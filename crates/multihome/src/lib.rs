@@ -12,6 +12,7 @@ mod demo;
 mod departures;
 mod engine;
 mod error;
+mod host;
 mod logger;
 mod lookout;
 mod memory_file;
@@ -19,6 +20,7 @@ mod output;
 mod own_files;
 mod rt_tables;
 mod run_dir;
+mod supposed;
 mod words;
 
 use std::process::ExitCode;

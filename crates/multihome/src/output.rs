@@ -19,6 +19,11 @@ impl Style {
         Style { on: io::stdout().is_terminal() && no_color_is_unset() }
     }
 
+    /// No colours.
+    pub fn plain() -> Style {
+        Style { on: false }
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }

@@ -49,6 +49,8 @@ pub const IFF_UP: u32 = 0x1;
 pub const IFF_LOOPBACK: u32 = 0x8;
 /// `IFF_POINTOPOINT`.
 pub const IFF_POINTOPOINT: u32 = 0x10;
+/// `IFF_RUNNING`: it can send (RFC 2863).
+pub const IFF_RUNNING: u32 = 0x40;
 /// `IFF_SLAVE`: set on the members of a bond, and on the virtual functions that `hv_netvsc`
 /// and `net_failover` take.
 pub const IFF_SLAVE: u32 = 0x800;

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod hint;
+pub mod host;
 pub mod label;
 pub mod link;
 pub mod names;
@@ -18,6 +19,7 @@ pub mod sysctl;
 
 pub use address::Address;
 pub use hint::{Hint, Hints};
+pub use host::Host;
 pub use label::AddressLabel;
 pub use link::Link;
 pub use names::Names;

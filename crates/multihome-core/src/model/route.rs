@@ -66,7 +66,7 @@ pub struct Route {
 }
 
 /// One way that a route leads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hop {
     /// `RTA_OIF` or `rtnh_ifindex`.
@@ -98,7 +98,9 @@ pub struct Metrics {
 }
 
 /// `rtm_type`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteKind {
     /// `RTN_UNICAST`.
@@ -150,7 +152,7 @@ pub const RTNH_F_LINKDOWN: u8 = 16;
 /// `RTM_F_CLONED`: a cached copy, not a route of the table.
 pub const RTM_F_CLONED: u32 = 0x200;
 /// `RTPROT_RA`.
-const RTPROT_RA: u8 = 9;
+pub const RTPROT_RA: u8 = 9;
 /// `RTAX_MTU`.
 const RTAX_MTU: u16 = 2;
 /// `RTAX_HOPLIMIT`.

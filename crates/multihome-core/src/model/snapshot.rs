@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::hint::Hints;
+use super::host::Host;
 use super::label::AddressLabel;
 use super::link::Link;
 use super::names::{Names, TABLE_MAIN};
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub neighbours: Vec<Neighbour>,
     /// The address labels, where they are not those that the kernel begins with.
     pub labels: Option<Vec<AddressLabel>>,
+    /// What the doctor wants to know besides; none where nobody has asked.
+    pub host: Option<Host>,
 }
 
 type AddressKey = (u32, IpAddr, u8, Option<IpAddr>);
@@ -128,6 +131,8 @@ struct Flat {
     neighbours: Vec<Neighbour>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<AddressLabel>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<Host>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
 }
@@ -283,6 +288,16 @@ impl Snapshot {
         self.nexthops.insert(nexthop.id, nexthop);
     }
 
+    /// Takes out an address; what hangs on it is the caller's.
+    pub fn remove_address(&mut self, address: &Address) {
+        self.addresses.remove(&address_key(address));
+    }
+
+    /// Puts an address in as a new one, where the kernel puts it.
+    pub fn append_address(&mut self, address: Address) {
+        self.add_address(address);
+    }
+
     /// Takes a link out with its addresses.
     pub fn remove_link(&mut self, index: u32) {
         self.links.remove(&index);
@@ -293,6 +308,15 @@ impl Snapshot {
     pub fn remove_routes(&mut self, mut gone: impl FnMut(&Route) -> bool) {
         self.routes.retain(|_, routes| {
             routes.retain(|r| !gone(r));
+            !routes.is_empty()
+        });
+    }
+
+    /// Goes through all routes, which may change in everything but their keys; those for which `stays`
+    /// is false are taken out.
+    pub fn edit_routes(&mut self, mut stays: impl FnMut(&mut Route) -> bool) {
+        self.routes.retain(|_, routes| {
+            routes.retain_mut(&mut stays);
             !routes.is_empty()
         });
     }
@@ -337,6 +361,11 @@ impl Snapshot {
     /// Takes out all rules, before they are dumped again.
     pub fn clear_rules(&mut self) {
         self.rules.clear();
+    }
+
+    /// Takes out one nexthop object.
+    pub fn remove_nexthop(&mut self, id: u32) {
+        self.nexthops.remove(&id);
     }
 
     /// Takes out all nexthop objects, before they are dumped again.
@@ -507,6 +536,7 @@ impl TryFrom<Flat> for Snapshot {
             sysctls: flat.sysctls,
             neighbours: flat.neighbours,
             labels: flat.labels,
+            host: flat.host,
             ..Snapshot::default()
         };
         for link in flat.links {
@@ -542,6 +572,7 @@ impl From<Snapshot> for Flat {
             sysctls: snapshot.sysctls,
             neighbours: snapshot.neighbours,
             labels: snapshot.labels,
+            host: snapshot.host,
             incomplete: snapshot.incomplete,
         }
     }

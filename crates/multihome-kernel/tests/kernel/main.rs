@@ -8,6 +8,7 @@ mod differ;
 mod netns;
 mod observe;
 mod oracle;
+mod suppose;
 mod watch;
 
 use std::process::{Command, ExitCode};
@@ -46,6 +47,27 @@ const TESTS: &[Test] = &[
     ("errors_belong_to_their_request", apply::errors_belong_to_their_request),
     ("changes_are_carried_out", apply::changes_are_carried_out),
     ("a_jump_that_moves_leaves_no_gap", apply::a_jump_that_moves_leaves_no_gap),
+    ("a_link_that_goes_down_is_supposed_right", suppose::a_link_that_goes_down_is_supposed_right),
+    ("kept_addresses_are_supposed_right", suppose::kept_addresses_are_supposed_right),
+    ("a_lost_carrier_is_supposed_right", suppose::a_lost_carrier_is_supposed_right),
+    (
+        "a_lost_carrier_that_counts_is_supposed_right",
+        suppose::a_lost_carrier_that_counts_is_supposed_right,
+    ),
+    ("addresses_that_come_are_supposed_right", suppose::addresses_that_come_are_supposed_right),
+    (
+        "a_secondary_address_that_goes_is_supposed_right",
+        suppose::a_secondary_address_that_goes_is_supposed_right,
+    ),
+    (
+        "an_ipv6_address_that_goes_is_supposed_right",
+        suppose::an_ipv6_address_that_goes_is_supposed_right,
+    ),
+    (
+        "the_last_address_that_goes_is_supposed_right",
+        suppose::the_last_address_that_goes_is_supposed_right,
+    ),
+    ("routes_are_supposed_right", suppose::routes_are_supposed_right),
     ("events_lead_to_what_a_dump_shows", watch::events_lead_to_what_a_dump_shows),
     ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),
     ("an_event_carries_the_port_of_its_request", watch::an_event_carries_the_port_of_its_request),

@@ -2,10 +2,15 @@
 
 mod change;
 mod config;
+mod diagram;
+mod doctor;
+mod explain;
 mod hook;
 mod read;
+mod verify;
 
 pub use change::{require_net_admin, rise};
+pub use diagram::text as diagram_text;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::daemon;
@@ -18,6 +23,11 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Status(args) => read::status(named, args),
         Command::Plan(args) => read::plan(named, args),
+        Command::Diagram(args) => diagram::diagram(named, args),
+        Command::Doctor(args) => doctor::doctor(named, args),
+        Command::Explain(args) => explain::explain(named, args),
+        Command::Verify(args) => verify::verify(named, args),
+        Command::WhatIf(args) => verify::what_if(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),

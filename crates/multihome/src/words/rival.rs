@@ -98,6 +98,20 @@ impl RivalStatus {
         format!("{} does the same job: see the end", self.who())
     }
 
+    /// Who it is and for whom its rules are.
+    pub fn head(&self) -> String {
+        format!("{} has rules for {}", self.who(), self.uplinks.join(", "))
+    }
+
+    /// What its rules do beside ours, with an example.
+    pub fn meaning(&self) -> String {
+        let asked = asked(self.asked, !self.detours.is_empty());
+        match self.detours.first() {
+            Some(detour) => format!("{asked} {}", detour.text()),
+            None => asked.to_owned(),
+        }
+    }
+
     fn who(&self) -> String {
         let probably = if self.certain { "" } else { " (probably)" };
         format!("{}{probably}", self.name)
@@ -105,9 +119,8 @@ impl RivalStatus {
 
     /// As text for a terminal.
     pub fn write(&self, out: &mut String, style: Style) {
-        let head = format!("{} has rules for {}", self.who(), self.uplinks.join(", "));
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "\n{} {head}", style.warn("the same job:"));
+        let _ = writeln!(out, "\n{} {}", style.warn("the same job:"), self.head());
         list(out, &self.rules, SHOWN, "`ip rule` has them");
         let has_detours = !self.detours.is_empty();
         wrap(out, "  ", "  ", asked(self.asked, has_detours));
@@ -146,7 +159,7 @@ fn asked(asked: Asked, has_detours: bool) -> &'static str {
 }
 
 /// Lines to be pasted: they are never broken.
-fn list(out: &mut String, lines: &[String], shown: usize, more: &str) {
+pub(super) fn list(out: &mut String, lines: &[String], shown: usize, more: &str) {
     for line in lines.iter().take(shown) {
         let _ = writeln!(out, "    {line}");
     }
@@ -156,7 +169,7 @@ fn list(out: &mut String, lines: &[String], shown: usize, more: &str) {
 }
 
 /// Text in lines that fit; those behind the first begin with `hang`.
-fn wrap(out: &mut String, indent: &str, hang: &str, text: &str) {
+pub(super) fn wrap(out: &mut String, indent: &str, hang: &str, text: &str) {
     let mut line = indent.to_owned();
     let mut is_empty = true;
     for word in text.split_whitespace() {
@@ -291,7 +304,8 @@ impl Cure {
     }
 }
 
-fn deletion(rule: &Rule, names: &Names) -> String {
+/// The command that takes a rule away.
+pub(super) fn deletion(rule: &Rule, names: &Names) -> String {
     let (family, priority) = (rule.family.flag(), rule.priority);
     format!("ip {family} rule del pref {priority} {}", rule.selector_and_action(names))
 }

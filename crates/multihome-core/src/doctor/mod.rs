@@ -1,0 +1,222 @@
+//! What breaks hosts with several networks although every rule and route stands.
+//!
+//! A strict `rp_filter`, cards that answer for each other's addresses, a tunnel's rule in front
+//! of ours, a gateway that is gone: each is a check, a pure function of a snapshot and the plan
+//! for it, and each finding says what was seen ([`Fact`]) and how much it matters
+//! ([`Severity`]). What it means and what to do about it are words, and stand with the others.
+//!
+//! A check has three answers, never two: what it found, nothing, or that the snapshot lacks what
+//! it would have to know ([`Lack`]), for a snapshot may be old, cut, or from a place where
+//! something could not be read. Nothing known is neither healthy nor an alarm.
+//!
+//! ```text
+//! fact.rs       what can be found
+//! plan.rs       what the plan says itself: conflicts, notes, pending changes
+//! rules.rs      rules that are asked before ours, or instead of them
+//! sysctls.rs    settings of the kernel that take answers away
+//! segment.rs    cards that share a network, and gateways
+//! programs.rs   network managers and servers
+//! ```
+//!
+//! A default host must come out healthy. What only may do harm is a note; a warning needs
+//! evidence that it does here.
+
+mod fact;
+mod plan;
+mod programs;
+mod rules;
+mod segment;
+mod sysctls;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::diff::Change;
+use crate::model::names::TABLE_MAIN;
+use crate::model::{Host, Link, Route, RouteKind, Snapshot};
+use crate::plan::{Plan, Planned};
+use crate::prefix::Family;
+use crate::uplink::Side;
+
+pub use fact::{Fact, Strict};
+
+/// What was found on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// What is wrong or worth knowing, the worst first.
+    pub findings: Vec<Finding>,
+    /// The checks that had all that they need.
+    pub looked_at: Vec<&'static str>,
+    /// The checks that had not, and what they lacked.
+    pub unknown: Vec<(&'static str, Lack)>,
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was seen.
+    pub fact: Fact,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Something does not work.
+    Error,
+    /// Something does not work for some, or will not when something happens that does happen.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// What a snapshot does not say, so that a check has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// `/proc/sys/net`.
+    Sysctls,
+    /// Whether gateways answer (`ip neighbour`).
+    Neighbours,
+    /// The version of the kernel.
+    Release,
+    /// The UDP sockets.
+    Sockets,
+    /// What systemd-networkd is told.
+    Networkd,
+}
+
+/// Looks at a host for which `plan` was made and `changes` are to be done.
+#[must_use]
+pub fn examine(snapshot: &Snapshot, plan: &Plan, changes: &[Change]) -> Diagnosis {
+    let patient = Patient { snapshot, plan, changes };
+    let mut diagnosis = Diagnosis::default();
+    let checks = [plan::CHECKS, rules::CHECKS, segment::CHECKS, sysctls::CHECKS, programs::CHECKS];
+    for (id, check) in checks.into_iter().flatten() {
+        match check(&patient) {
+            Ok(found) => {
+                debug_assert!(found.iter().all(|f| f.fact.id() == *id), "{id}: {found:?}");
+                diagnosis.findings.extend(found);
+                diagnosis.looked_at.push(id);
+            }
+            Err(lack) => diagnosis.unknown.push((id, lack)),
+        }
+    }
+    // Among equals the order of the checks stays.
+    diagnosis.findings.sort_by_key(|f| f.severity);
+    diagnosis
+}
+
+/// A check and what it is called; the name is the finding's, and stays.
+type Check = (&'static str, fn(&Patient<'_>) -> Judged);
+
+/// What a check has to say.
+type Judged = Result<Vec<Finding>, Lack>;
+
+/// What is looked at.
+struct Patient<'a> {
+    snapshot: &'a Snapshot,
+    plan: &'a Plan,
+    changes: &'a [Change],
+}
+
+// ===== impl Diagnosis and Finding =====
+
+impl Diagnosis {
+    /// The worst that was found.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|f| f.severity).min()
+    }
+
+    /// How many findings there are of one severity.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|f| f.severity == severity).count()
+    }
+}
+
+fn error(fact: Fact) -> Finding {
+    Finding { severity: Severity::Error, fact }
+}
+
+fn warning(fact: Fact) -> Finding {
+    Finding { severity: Severity::Warning, fact }
+}
+
+fn note(fact: Fact) -> Finding {
+    Finding { severity: Severity::Note, fact }
+}
+
+// ===== impl Patient =====
+
+impl<'a> Patient<'a> {
+    /// The uplinks with their links; one whose link is gone is nobody's.
+    fn uplinks(&self) -> impl Iterator<Item = (&'a Planned, &'a Link)> {
+        let (plan, snapshot) = (self.plan, self.snapshot);
+        plan.uplinks.iter().filter_map(move |p| Some((p, snapshot.link(p.uplink.link)?)))
+    }
+
+    /// The uplinks that have a family, with that side.
+    fn sides(&self, family: Family) -> impl Iterator<Item = (&'a Planned, &'a Link, &'a Side)> {
+        self.uplinks().filter_map(move |(planned, link)| {
+            let side = planned.uplink.sides.iter().find(|s| s.family == family)?;
+            Some((planned, link, side))
+        })
+    }
+
+    /// Whether answers have several doors to choose from in a family.
+    fn has_several(&self, family: Family) -> bool {
+        self.sides(family).nth(1).is_some()
+    }
+
+    /// A value of one link alone.
+    fn sysctl(&self, family: Family, link: &str, key: &str) -> Result<i64, Lack> {
+        self.snapshot.sysctls.conf(family, link, key).ok_or(Lack::Sysctls)
+    }
+
+    /// A value of which the greater of `all`'s and the link's counts.
+    fn effective(&self, family: Family, link: &str, key: &str) -> Result<i64, Lack> {
+        // Of a link that has lost its addresses nothing was read but `all`.
+        let own = self.sysctl(family, link, key)?;
+        Ok(own.max(self.sysctl(family, "all", key)?))
+    }
+
+    fn host(&self) -> Option<&'a Host> {
+        self.snapshot.host.as_ref()
+    }
+
+    /// The default routes of main that lead out, the best first.
+    fn defaults(&self, family: Family) -> Vec<&'a Route> {
+        let mut defaults: Vec<&Route> = self
+            .snapshot
+            .routes_in(TABLE_MAIN)
+            .filter(|r| r.family() == family && r.dst.is_default() && r.src.is_none())
+            .filter(|r| r.kind == RouteKind::Unicast && !r.is_expired())
+            .collect();
+        defaults.sort_by_key(|r| r.metric);
+        defaults
+    }
+
+    /// Whether main's best default leaves by a link.
+    fn is_default(&self, family: Family, link: u32) -> bool {
+        let defaults = self.defaults(family);
+        defaults.first().is_some_and(|r| r.hops.iter().any(|h| h.link == link))
+    }
+
+    /// The addresses of an uplink's side whose answers no rule of ours leads home in the kernel
+    /// as it stands.
+    fn without_rules(&self, planned: &Planned, side: &Side) -> Vec<std::net::IpAddr> {
+        let served: Vec<_> = self
+            .snapshot
+            .rules()
+            .filter(|r| r.is_ours() && planned.table.is_some() && r.table() == planned.table)
+            .filter_map(|r| r.from)
+            .collect();
+        let addresses: BTreeSet<_> = side.addresses.iter().map(|a| a.local).collect();
+        addresses.into_iter().filter(|a| !served.iter().any(|p| p.contains(*a))).collect()
+    }
+}

@@ -1,0 +1,180 @@
+//! Rules that are asked before ours, or that are not there at all.
+//!
+//! The kernel asks rules in the order of their priorities and takes the first table that has an
+//! answer (`fib_rules_lookup`). A rule that was added without a priority is put in front of the
+//! second one that there is (`fib_default_rule_pref`): in front of ours. `wg-quick` adds two of
+//! them.
+
+use super::{Check, Fact, Judged, Lack, Patient, error};
+use crate::model::names::TABLE_LOCAL;
+use crate::model::{Action, Route, RouteKind, Rule};
+use crate::prefix::Family;
+use crate::rules::suppressed_length;
+
+pub(super) const CHECKS: &[Check] = &[
+    ("kernel-rules", kernel_rules),
+    ("kernel-rule-protocol", kernel_rule_protocol),
+    ("local-rule", local_rule),
+    ("catch-all-rule", catch_all_rule),
+];
+
+/// The first kernel whose rules have a protocol (`FRA_PROTOCOL`).
+const WITH_PROTOCOL: (u32, u32) = (4, 17);
+
+/// `CONFIG_IP_MULTIPLE_TABLES`, `CONFIG_IPV6_MULTIPLE_TABLES`: without them there is not even the
+/// rule for local addresses, which is there from the beginning.
+fn kernel_rules(patient: &Patient<'_>) -> Judged {
+    let lacking = Family::BOTH.into_iter().filter(|family| {
+        patient.sides(*family).next().is_some()
+            && !patient.snapshot.rules().any(|r| r.family == *family)
+            && !patient.snapshot.incomplete.iter().any(|why| why.contains("rule"))
+    });
+    let release = patient.host().and_then(|h| h.release.clone());
+    Ok(lacking.map(|family| error(Fact::NoRules { family, release: release.clone() })).collect())
+}
+
+/// The kernel's own rules bear `RTPROT_KERNEL` where it knows protocols (`fib_default_rule_add`).
+/// A number alone says little: distributions carry it back.
+fn kernel_rule_protocol(patient: &Patient<'_>) -> Judged {
+    let mut rules = patient.snapshot.rules().peekable();
+    if rules.peek().is_none() || rules.any(|r| r.protocol != 0) {
+        return Ok(Vec::new());
+    }
+    let release = patient.host().and_then(|h| h.release.clone()).ok_or(Lack::Release)?;
+    let version = version(&release).ok_or(Lack::Release)?;
+    let is_old = version < WITH_PROTOCOL;
+    Ok(is_old.then(|| error(Fact::NoRuleProtocol { release })).into_iter().collect())
+}
+
+/// `6.1` out of `6.1.0-18-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Cilium and the AWS VPC CNI move it behind rules of their own, and that is well as long as
+/// ours come later still: behind ours, what is sent from one own address to another would leave
+/// by the uplink's default.
+fn local_rule(patient: &Patient<'_>) -> Judged {
+    let mut found = Vec::new();
+    for family in Family::BOTH {
+        let Some(first) = own(patient, family).min() else { continue };
+        let rules = || patient.snapshot.rules().filter(|r| r.family == family);
+        let local = rules().find(|r| r.table() == Some(TABLE_LOCAL) && is_for_all(r));
+        // Without any rule there is more wrong than this.
+        if rules().next().is_some() && local.is_none_or(|r| r.priority >= first) {
+            found.push(error(Fact::LocalRule { family, rule: local.cloned(), before: first }));
+        }
+    }
+    Ok(found)
+}
+
+/// The priorities of ours that are asked before main's rule.
+fn own(patient: &Patient<'_>, family: Family) -> impl Iterator<Item = u32> {
+    let rules = patient.plan.rules.iter();
+    rules.filter(move |r| r.family == family && r.oif.is_none()).map(|r| r.priority)
+}
+
+/// Whose answers does a rule take that is for everything? Those of uplinks by which its table
+/// does not lead out. What a table holds besides a default (a tunnel's own networks, the
+/// addresses of containers) is what it is for.
+fn catch_all_rule(patient: &Patient<'_>) -> Judged {
+    let mut found = Vec::new();
+    for family in Family::BOTH {
+        let Some(last) = own(patient, family).max() else { continue };
+        let rules = patient.snapshot.rules().filter(|r| {
+            r.family == family && r.priority < last && !r.is_ours() && takes_answers(r)
+        });
+        for rule in rules {
+            let Some(route) = ending(patient, rule) else { continue };
+            let is_theirs =
+                |link| route.as_ref().is_none_or(|r| r.hops.iter().all(|h| h.link != link));
+            let uplinks: Vec<String> = patient
+                .sides(family)
+                .filter(|(planned, _, _)| planned.table.is_some())
+                .filter(|(planned, _, _)| !planned.frozen.contains(&family))
+                .filter(|(planned, _, _)| is_theirs(planned.uplink.link))
+                .map(|(planned, _, _)| planned.uplink.name.clone())
+                .collect();
+            if !uplinks.is_empty() {
+                let rule = rule.clone();
+                found.push(error(Fact::CatchAll { rule, route, uplinks, before: last }));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a rule ends with for destinations that nobody has a narrower route for: the default of
+/// its table or one in disguise, or (`Some(None)`) a refusal. None: it goes on to the next rule.
+fn ending(patient: &Patient<'_>, rule: &Rule) -> Option<Option<Route>> {
+    let table = match rule.action {
+        Action::Lookup(table) if table != TABLE_LOCAL => table,
+        Action::Unreachable | Action::Prohibit | Action::Blackhole => return Some(None),
+        _ => return None,
+    };
+    let is_wide = |r: &&Route| u32::from(r.dst.len()) <= suppressed_length(rule.family);
+    let counts = |r: &&Route| {
+        rule.suppress_prefixlength.is_none_or(|max| u32::from(r.dst.len()) > max)
+            && r.src.is_none()
+            && !r.is_expired()
+    };
+    let routes = patient.snapshot.routes_in(table).filter(|r| r.family() == rule.family);
+    let mut wide: Vec<&Route> = routes.filter(is_wide).filter(counts).collect();
+    wide.sort_by_key(|r| (std::cmp::Reverse(r.dst.len()), r.metric));
+    let first = *wide.first()?;
+    match first.kind {
+        RouteKind::Throw => None,
+        RouteKind::Unicast => Some(Some(first.clone())),
+        _ => Some(None),
+    }
+}
+
+/// Whether a rule matches what an ordinary socket answers from any address: it bears no mark.
+fn takes_answers(rule: &Rule) -> bool {
+    match rule.fwmark {
+        None => is_for_all(rule),
+        // wg-quick's: everything that does not bear the mark of its own packets.
+        Some((mark, _)) => rule.not && mark != 0 && is_for_all(&unmarked(rule)),
+    }
+}
+
+/// `not fwmark M` without it: what is left must be for everything.
+fn unmarked(rule: &Rule) -> Rule {
+    Rule { not: false, fwmark: None, ..rule.clone() }
+}
+
+/// Whether a rule matches whatever the host itself sends.
+fn is_for_all(rule: &Rule) -> bool {
+    let all = |p: Option<crate::Prefix>| p.is_none_or(|p| p.is_default());
+    !rule.not
+        && all(rule.from)
+        && all(rule.to)
+        && rule.iif.as_deref().is_none_or(|name| name == "lo")
+        && rule.oif.is_none()
+        && rule.fwmark.is_none()
+        && rule.tos.is_none()
+        && rule.ipproto.is_none()
+        && rule.sport.is_none()
+        && rule.dport.is_none()
+        && rule.dscp.is_none()
+        && rule.flowlabel.is_none()
+        && rule.uidrange.is_none()
+        && !rule.l3mdev
+        && rule.tun_id.is_none()
+        && rule.suppress_ifgroup.is_none()
+        && rule.other.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_has_a_version() {
+        assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(version("4.18.0-553.el8_10.x86_64"), Some((4, 18)));
+        assert_eq!(version("3.10"), Some((3, 10)));
+        assert_eq!(version("unknown"), None);
+    }
+}

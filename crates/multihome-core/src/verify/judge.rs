@@ -1,0 +1,120 @@
+//! One packet, judged: what `explain` says of a flow, by the same measure as the whole.
+
+use std::net::IpAddr;
+
+use super::right::{Expected, Host, State};
+use super::{Accepted, Fault, Reason};
+use crate::config::Config;
+use crate::lookup::{Answer, Flow};
+use crate::model::{RouteKind, Snapshot};
+use crate::plan::Plan;
+
+/// Whether a packet goes where it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// It goes home by the link that owns its source.
+    Home(u32),
+    /// It is for the host, and kept.
+    Kept,
+    /// It is for a local network, and goes there by this link.
+    Local(u32),
+    /// It is refused, and there is no way that it could go.
+    NoWay,
+    /// It goes another way because the configuration says so.
+    Accepted(Accepted),
+    /// It does not.
+    Wrong(Fault),
+    /// It cannot be told.
+    Unproven(Reason),
+    /// Nothing is promised about it.
+    NoPromise(NoPromise),
+}
+
+/// Why nothing is promised about a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPromise {
+    /// It has no source yet: the way decides about the source, not the source about the way.
+    NoSource,
+    /// Its source is no address of the host.
+    NotOurs,
+    /// Its source belongs to this link, which is no uplink, and the destination is beyond that.
+    NoUplink(u32),
+    /// Its socket is bound to this link, which does not own the source.
+    Bound(u32),
+    /// It comes in by this link, by which no request for the address need come.
+    OtherDoor(u32),
+    /// It is forwarded.
+    Forwarded,
+}
+
+/// Judges what the kernel does with a flow.
+#[must_use]
+pub fn judge(
+    snapshot: &Snapshot,
+    config: &Config,
+    plan: &Plan,
+    flow: &Flow,
+    answer: &Answer<'_>,
+) -> Judgement {
+    let host = Host::new(config, plan);
+    let state = State::new(&host, snapshot);
+    let verdict = match flow.iif {
+        None => judge_answer(&state, flow, answer),
+        Some(iif) => judge_request(&state, iif, flow, answer),
+    };
+    match (verdict, answer.doubts.first()) {
+        (wrong @ (Judgement::Wrong(_) | Judgement::NoPromise(_)), _) => wrong,
+        (_, Some(doubt)) => Judgement::Unproven(Reason::of(doubt)),
+        (verdict, None) => verdict,
+    }
+}
+
+fn judge_answer(state: &State<'_>, flow: &Flow, answer: &Answer<'_>) -> Judgement {
+    let Some(from) = flow.from.filter(|a| !a.is_unspecified()) else {
+        return Judgement::NoPromise(NoPromise::NoSource);
+    };
+    let Some(owner) = owner(state, from) else {
+        return Judgement::NoPromise(NoPromise::NotOurs);
+    };
+    if let Some(oif) = flow.oif.filter(|&oif| oif != owner) {
+        return Judgement::NoPromise(NoPromise::Bound(oif));
+    }
+    let Some(expected) = state.expected(owner, flow.to) else {
+        return Judgement::NoPromise(NoPromise::NoUplink(owner));
+    };
+    match expected.judge(state, owner, flow.family(), answer) {
+        Err(fault) => Judgement::Wrong(fault),
+        Ok(Some(accepted)) => Judgement::Accepted(accepted),
+        Ok(None) => match (&expected, answer.paths().next()) {
+            (_, None) => Judgement::NoWay,
+            (Expected::Kept, Some(_)) => Judgement::Kept,
+            (Expected::Out { .. }, Some(path)) if path.link == owner => Judgement::Home(owner),
+            (Expected::Out { .. }, Some(path)) => Judgement::Local(path.link),
+        },
+    }
+}
+
+fn judge_request(state: &State<'_>, iif: u32, flow: &Flow, answer: &Answer<'_>) -> Judgement {
+    let Some(owner) = owner(state, flow.to) else {
+        return Judgement::NoPromise(NoPromise::Forwarded);
+    };
+    if answer.paths().next().is_some() && answer.paths().all(|p| p.kind == RouteKind::Local) {
+        return Judgement::Kept;
+    }
+    let client = flow.from.unwrap_or(flow.to);
+    match state.expected(owner, client) {
+        Some(expected @ Expected::Out { .. }) if iif == owner => {
+            match expected.judge_request(state, owner, flow.family(), answer) {
+                Err(fault) => Judgement::Wrong(fault),
+                Ok(Some(accepted)) => Judgement::Accepted(accepted),
+                Ok(None) => Judgement::Kept,
+            }
+        }
+        _ => Judgement::NoPromise(NoPromise::OtherDoor(iif)),
+    }
+}
+
+/// The link that has an address.
+fn owner(state: &State<'_>, address: IpAddr) -> Option<u32> {
+    state.snapshot().addresses().find(|a| a.local == address).map(|a| a.link)
+}

@@ -1,0 +1,378 @@
+//! Whether every answer leaves by the door that its request came in by: proved, not sampled.
+//!
+//! For every address of the host and every class of destinations ([`classes`]) the kernel's decision is
+//! re-enacted ([`crate::lookup`]) in both directions and compared with what is right ([`right`]). Then each
+//! uplink is taken down, and loses its carrier ([`crate::suppose`]), and all that its routes had a
+//! part in is asked again.
+//!
+//! What makes it quick: addresses for which the same rules ask are one source; of the routes only those
+//! stay that cover an address which is asked about; and what no route of a link had a part in is not asked
+//! again without that link. Removing a route cannot change a look-up that did not come upon it.
+//!
+//! It judges what the kernel holds, not the plan, and what is in a snapshot: no firewall, no neighbour
+//! that does not answer. Left out are destinations that no answer goes to: `0.0.0.0/8`, `127.0.0.0/8`,
+//! multicast and broadcast, `::`, `::1`, `::ffff:0:0/96`.
+
+pub mod classes;
+mod judge;
+mod right;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::config::{Config, OnDown};
+use crate::lookup::{Doubt, Flow, Lookup, Refusal};
+use crate::model::{Route, Rule, Snapshot};
+use crate::plan::Plan;
+use crate::prefix::{Family, address_bits};
+use crate::suppose::{carrier_lost, link_down};
+use classes::Classes;
+pub use judge::{Judgement, NoPromise, judge};
+use right::{Host, State};
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Addresses of the host that answer, or might.
+    pub addresses: usize,
+    /// Classes of destinations that answers go to.
+    pub classes: usize,
+    /// Intervals of addresses that they were merged from.
+    pub intervals: usize,
+    /// What was supposed to fail, one at a time.
+    pub failures: Vec<Failure>,
+    /// Questions that were asked of the re-enacted kernel.
+    pub questions: usize,
+    /// Answers that are not right.
+    pub wrong: Vec<Finding>,
+    /// Answers that could not be told.
+    pub unproven: Vec<Finding>,
+    /// Answers that go another way because the configuration says so.
+    pub accepted: BTreeMap<Accepted, usize>,
+}
+
+/// What is supposed to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Failure {
+    /// This link is down.
+    Down(u32),
+    /// This link has no carrier.
+    NoCarrier(u32),
+}
+
+/// An answer that is not right or not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The packet; [`Flow::iif`] says whether it is the request or the answer.
+    pub flow: Flow,
+    /// The link that owns the address.
+    pub owner: u32,
+    /// What had failed.
+    pub failed: Option<Failure>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It leaves by another link than it should.
+    Door {
+        /// By which.
+        by: u32,
+        /// By which it should.
+        right: Vec<u32>,
+        /// Whether it is for a local network, which no uplink leads to.
+        local: bool,
+        /// The rule that says so.
+        rule: Option<Rule>,
+    },
+    /// It is kept by the host, and is for somebody else.
+    Kept,
+    /// It is for the host itself, and leaves.
+    NotKept {
+        /// By which link.
+        by: u32,
+    },
+    /// It is refused, although there is a way.
+    Refused {
+        /// With which error.
+        error: Refusal,
+        /// The rule that led there.
+        rule: Option<Rule>,
+        /// The route that refuses.
+        route: Option<Route>,
+    },
+    /// The request does not come in: the reverse path filter.
+    ReversePath,
+    /// The request does not come in, for another reason.
+    NotAccepted {
+        /// With which error.
+        error: Refusal,
+    },
+    /// The request is sent on, and not for the host.
+    Forwarded {
+        /// By which link.
+        by: u32,
+    },
+    /// It cannot be told.
+    Unproven(Reason),
+}
+
+/// Why something cannot be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// A rule, and what it asks for.
+    Rule(Rule, &'static str),
+    /// A route, and what it leads through.
+    Route(Route, &'static str),
+    /// The snapshot does not say.
+    Unknown(&'static str),
+}
+
+/// What the configuration asks for although it is not what multihome is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Accepted {
+    /// `primary`: this uplink is left to main.
+    Primary(u32),
+    /// `on_down = "fallthrough"` of this uplink.
+    Fallthrough(u32),
+}
+
+/// Addresses of one link that are treated alike.
+#[derive(Debug)]
+struct Source {
+    link: u32,
+    address: IpAddr,
+}
+
+/// Asks everything.
+#[must_use]
+pub fn verify(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Report {
+    ask_all(snapshot, config, plan, true)
+}
+
+/// Asks everything; without shortcuts, which a test compares, of the whole snapshot and after each
+/// failure anew.
+fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, shortcuts: bool) -> Report {
+    let mut report = Report::default();
+    let families = Family::BOTH.map(|f| (f, Classes::of(snapshot, f)));
+    let mut sources = Vec::new();
+    for (family, classes) in &families {
+        let found = sources_of(snapshot, *family, classes, &mut report.addresses);
+        if !found.is_empty() {
+            report.intervals += classes.intervals();
+        }
+        sources.push(found);
+    }
+    let reduced = if shortcuts { reduced(snapshot, &families) } else { snapshot.clone() };
+    let host = Host::new(config, plan);
+    let lookup = Lookup::new(&reduced);
+    let state = State::new(&host, &reduced);
+    let mut asker = Asker { report: &mut report, seen: HashSet::new() };
+    // Which pairs of source and destination a link has a part in.
+    let mut parts: BTreeMap<u32, Vec<(usize, usize, usize)>> = BTreeMap::new();
+    for (f, (_, classes)) in families.iter().enumerate() {
+        let mut judged = BTreeSet::new();
+        for (s, source) in sources[f].iter().enumerate() {
+            for (c, class) in classes.classes.iter().enumerate() {
+                let links = asker.ask(&lookup, &state, source, class.address, None);
+                let Some(links) = links else { continue };
+                judged.insert(c);
+                let all = if shortcuts { links } else { host.uplinks().collect() };
+                for link in all {
+                    parts.entry(link).or_default().push((f, s, c));
+                }
+            }
+        }
+        asker.report.classes += judged.len();
+    }
+    for link in host.uplinks() {
+        if !reduced.link(link).is_some_and(crate::model::Link::is_up) {
+            continue;
+        }
+        let mut failures = vec![Failure::Down(link)];
+        if reduced.link(link).is_some_and(crate::model::Link::has_carrier) {
+            failures.push(Failure::NoCarrier(link));
+        }
+        for failure in failures {
+            asker.report.failures.push(failure);
+            let mut failed = reduced.clone();
+            match failure {
+                Failure::Down(link) => link_down(&mut failed, link),
+                Failure::NoCarrier(link) => carrier_lost(&mut failed, link),
+            }
+            let lookup = Lookup::new(&failed);
+            let state = State::new(&host, &failed);
+            for (f, s, c) in parts.get(&link).into_iter().flatten() {
+                let source = &sources[*f][*s];
+                let to = families[*f].1.classes[*c].address;
+                asker.ask(&lookup, &state, source, to, Some(failure));
+            }
+        }
+    }
+    report
+}
+
+// ===== asking =====
+
+struct Asker<'r> {
+    report: &'r mut Report,
+    /// What is wrong with all links up need not be said again.
+    seen: HashSet<Flow>,
+}
+
+impl Asker<'_> {
+    /// Asks one address about one destination. Returns the uplinks that have a part in it; none where
+    /// nothing was asked.
+    fn ask(
+        &mut self,
+        lookup: &Lookup<'_>,
+        state: &State<'_>,
+        source: &Source,
+        to: IpAddr,
+        failed: Option<Failure>,
+    ) -> Option<BTreeSet<u32>> {
+        if to == source.address && !state.owns(to) {
+            return None; // it went with its link
+        }
+        let expected = state.expected(source.link, to)?;
+        let out = expected.answer(source.address, to);
+        let trace = lookup.trace(&out);
+        self.report.questions += 1;
+        let links = failed.is_none().then(|| state.part_takers(source.link, to, &trace));
+        let verdict = expected.judge(state, source.link, Family::of(to), &trace.answer);
+        self.note(source.link, out, failed, &trace.answer.doubts, verdict);
+        if let Some(request) = expected.request(state, source.address, to, &trace.answer) {
+            let answer = lookup.ask(&request);
+            self.report.questions += 1;
+            let verdict = expected.judge_request(state, source.link, Family::of(to), &answer);
+            self.note(source.link, request, failed, &answer.doubts, verdict);
+        }
+        Some(links.unwrap_or_default())
+    }
+
+    fn note(
+        &mut self,
+        owner: u32,
+        flow: Flow,
+        failed: Option<Failure>,
+        doubts: &[Doubt<'_>],
+        verdict: Result<Option<Accepted>, Fault>,
+    ) {
+        match verdict {
+            Ok(None) if doubts.is_empty() => {}
+            Ok(Some(accepted)) if doubts.is_empty() => {
+                *self.report.accepted.entry(accepted).or_default() += 1;
+            }
+            Ok(_) => {
+                let reason = Reason::of(&doubts[0]);
+                if failed.is_none() || !self.seen.contains(&flow) {
+                    self.seen.insert(flow.clone());
+                    let fault = Fault::Unproven(reason);
+                    self.report.unproven.push(Finding { flow, owner, failed, fault });
+                }
+            }
+            Err(fault) => {
+                if failed.is_none() || !self.seen.contains(&flow) {
+                    if failed.is_none() {
+                        self.seen.insert(flow.clone());
+                    }
+                    self.report.wrong.push(Finding { flow, owner, failed, fault });
+                }
+            }
+        }
+    }
+}
+
+impl Reason {
+    fn of(doubt: &Doubt<'_>) -> Reason {
+        match doubt {
+            Doubt::Rule(rule, what) => Reason::Rule((*rule).clone(), what),
+            Doubt::Route(route, what) => Reason::Route((*route).clone(), what),
+            Doubt::Unknown(what) => Reason::Unknown(what),
+        }
+    }
+}
+
+// ===== making it small =====
+
+/// The addresses of the host, one for each set of rules that asks for it.
+fn sources_of(
+    snapshot: &Snapshot,
+    family: Family,
+    classes: &Classes,
+    count: &mut usize,
+) -> Vec<Source> {
+    let asked = Classes::of_sources(snapshot, family);
+    let mut known = HashSet::new();
+    let mut sources = Vec::new();
+    for address in snapshot.addresses().filter(|a| a.family() == family) {
+        if !crate::prefix::is_global(address.local) || address.is_dadfailed() {
+            continue;
+        }
+        *count += 1;
+        let key = (address.link, asked.class_of(address.local), classes.class_of(address.local));
+        if known.insert(key) {
+            sources.push(Source { link: address.link, address: address.local });
+        }
+    }
+    sources
+}
+
+/// The snapshot without the routes that cover nothing of what is asked about.
+fn reduced(snapshot: &Snapshot, families: &[(Family, Classes); 2]) -> Snapshot {
+    let mut points: HashMap<Family, Vec<u128>> = HashMap::new();
+    for (family, classes) in families {
+        let points = points.entry(*family).or_default();
+        points.extend(classes.classes.iter().map(|c| address_bits(c.address)));
+        let own = snapshot.addresses().filter(|a| a.family() == *family);
+        points.extend(own.map(|a| address_bits(a.local)));
+        points.sort_unstable();
+        points.dedup();
+    }
+    let covers_any = |route: &Route| {
+        let Some(points) = points.get(&route.family()) else { return false };
+        let first = points.partition_point(|p| *p < route.dst.bits());
+        let address = |bits: &u128| crate::prefix::bits_address(route.family(), *bits);
+        points.get(first).is_some_and(|p| route.dst.contains(address(p)))
+    };
+    let mut reduced = snapshot.clone();
+    reduced.remove_routes(|r| !covers_any(r));
+    reduced
+}
+
+// ===== impl Report and Failure =====
+
+impl Report {
+    /// Whether all is right, and all of it is known.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.wrong.is_empty() && self.unproven.is_empty()
+    }
+}
+
+impl Failure {
+    /// The link that fails.
+    #[must_use]
+    pub fn link(self) -> u32 {
+        match self {
+            Failure::Down(link) | Failure::NoCarrier(link) => link,
+        }
+    }
+}
+
+impl Finding {
+    /// The host's own address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        if self.flow.iif.is_some() { Some(self.flow.to) } else { self.flow.from }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) fn falls_through(config: &Config, name: &str) -> bool {
+    config.on_down(name) == OnDown::Fallthrough
+}

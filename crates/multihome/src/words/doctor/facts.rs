@@ -1,0 +1,532 @@
+//! The words for each thing that can be found.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use multihome_core::Family;
+use multihome_core::conflict::Conflict;
+use multihome_core::doctor::{Fact, Finding, Severity, Strict};
+use multihome_core::model::host::UdpSocket;
+use multihome_core::model::names::word;
+use multihome_core::model::sysctl::{conf, display};
+use multihome_core::model::{Names, Neighbour, Route, Rule};
+use multihome_core::plan::Note;
+
+use super::Found;
+use crate::words::rival::{RivalStatus, deletion};
+use crate::words::{conflict, note, plural};
+
+/// What is said of one fact.
+#[derive(Default)]
+struct Words {
+    subject: String,
+    evidence: String,
+    consequence: String,
+    remedy: String,
+    commands: Vec<String>,
+}
+
+/// Rules that are moved out of the way go here: behind all of ours, before main's.
+const BEHIND_OURS: u32 = 32_000;
+/// What is done by a command lasts until the next boot.
+const SYSCTL: &str = "set it, and write the same into a file of /etc/sysctl.d, so that it stays";
+/// What mends everything that is pending.
+const APPLY: &str = "`multihome run` keeps it right; once, it is";
+
+/// What was found, in words.
+pub(super) fn found(finding: &Finding, names: &Names) -> Found {
+    let Words { subject, evidence, consequence, remedy, commands } = words(finding, names);
+    Found {
+        id: finding.fact.id(),
+        severity: finding.severity,
+        subject,
+        evidence,
+        consequence,
+        remedy,
+        commands,
+    }
+}
+
+fn words(finding: &Finding, names: &Names) -> Words {
+    match &finding.fact {
+        Fact::Incomplete(why) => Words {
+            subject: "this host".into(),
+            evidence: why.clone(),
+            consequence: "multihome removes nothing, and what is said here may lack something"
+                .into(),
+            remedy: "try again; if it stays so, report it with what `multihome snapshot` writes"
+                .into(),
+            ..Words::default()
+        },
+        Fact::Conflict(c) => in_the_way(c, names),
+        Fact::NotInSync { changes, anything } => not_in_sync(finding.severity, *changes, *anything),
+        Fact::MetricsDrift { held, wanted } => Words {
+            subject: leaves_by(held, names),
+            evidence: format!(
+                "{} is there, and by its original it should be {}",
+                held.display(names),
+                wanted.display(names)
+            ),
+            consequence: "answers go out with another MTU or window than what the host sends by \
+                          main: large packets may be lost on the way"
+                .into(),
+            remedy: APPLY.into(),
+            commands: vec!["multihome apply".into()],
+        },
+        Fact::SameJob(rival) => {
+            let status = RivalStatus::new(rival, names);
+            let mut commands = status.cure.commands.clone();
+            commands.extend(status.cure.deletions.clone());
+            Words {
+                subject: rival.uplinks.join(", "),
+                evidence: status.head(),
+                consequence: status.meaning(),
+                remedy: status.cure.what,
+                commands,
+            }
+        }
+        Fact::Plan(n) => noted(n, names),
+        Fact::Down { uplink, up: true } => Words {
+            subject: uplink.clone(),
+            evidence: format!("{uplink} has no carrier"),
+            consequence: "its addresses answer nobody".into(),
+            remedy: "look at the cable, the switch, or the card of the virtual machine".into(),
+            ..Words::default()
+        },
+        Fact::Down { uplink, up: false } => Words {
+            subject: uplink.clone(),
+            evidence: format!("{uplink} is down"),
+            consequence: "its addresses answer nobody".into(),
+            remedy: "if nobody meant it to be".into(),
+            commands: vec![format!("ip link set dev {} up", word(uplink))],
+        },
+        Fact::NoRules { .. }
+        | Fact::NoRuleProtocol { .. }
+        | Fact::LocalRule { .. }
+        | Fact::CatchAll { .. } => of_rules(&finding.fact, names),
+        Fact::GatewaySilent { uplink, neighbour } => gateway_silent(uplink, neighbour),
+        Fact::SamePrefix { uplinks: [a, b], prefix, gateway, lladdrs: [x, y] } => Words {
+            subject: format!("{a}, {b}"),
+            evidence: format!(
+                "both are in {prefix}, and the gateway {gateway} is {x} on {a} and {y} on {b}: two \
+                 networks with the same numbers"
+            ),
+            consequence: format!(
+                "who asks is answered by the right door, but what this host itself asks of {prefix} \
+                 gets to only one of the two"
+            ),
+            remedy: "renumber one of them, or put one card into a VRF or a network namespace \
+                     (ip-vrf(8), ip-netns(8))"
+                .into(),
+            ..Words::default()
+        },
+        Fact::NetworkdForeignRules | Fact::NetworkdForeignRoutes => of_networkd(&finding.fact),
+        Fact::WildcardUdp { sockets } => wildcard_udp(sockets),
+        fact => of_sysctls(fact, names),
+    }
+}
+
+// ===== the plan =====
+
+fn in_the_way(c: &Conflict, names: &Names) -> Words {
+    let (evidence, remedy) = conflict(c, names);
+    let subject = match c {
+        Conflict::Table { uplink, .. } => uplink.clone(),
+        Conflict::Priority { uplinks, .. } if uplinks.is_empty() => "all uplinks".into(),
+        Conflict::Priority { uplinks, .. } => uplinks.join(", "),
+        Conflict::SharedTable { uplink, other, .. } => format!("{uplink}, {other}"),
+    };
+    let consequence = "the uplink is left as it is: what is missing for it is not made".into();
+    Words { subject, evidence, consequence, remedy, ..Words::default() }
+}
+
+fn not_in_sync(severity: Severity, changes: usize, anything: bool) -> Words {
+    let consequence = match (severity, anything) {
+        (Severity::Note, _) => {
+            "nothing is wrong yet: with one uplink main answers by the right door"
+        }
+        (_, true) => "some addresses may answer by the wrong door",
+        (_, false) => {
+            "nothing of multihome's is there: requests that come in by another door than main's \
+             default are answered by the wrong one"
+        }
+    };
+    Words {
+        subject: "this host".into(),
+        evidence: format!("{} pending (`multihome plan` lists them)", plural(changes, "change")),
+        consequence: consequence.into(),
+        remedy: APPLY.into(),
+        commands: vec!["multihome apply".into()],
+    }
+}
+
+fn noted(n: &Note, names: &Names) -> Words {
+    let (subject, consequence, remedy): (&str, String, String) = match n {
+        Note::KeepsGroup { name, group, .. } => (
+            name,
+            "a network that checks sources drops those answers".into(),
+            format!("if nobody needs group {group}, take it out; multihome puts it into its own"),
+        ),
+        Note::NoGateway { name, family } => (
+            name,
+            format!("what its {family} addresses answer is refused, or leaves by main (`on_down`)"),
+            format!("look at who should name one, or set `gateway` for interface.{name}"),
+        ),
+        Note::SeveralGateways { name, family } => (
+            name,
+            format!("it is no {family} uplink: its addresses answer by main"),
+            format!("set `gateway` for interface.{name}"),
+        ),
+        Note::MainRefuses { .. } => (
+            "main",
+            "whoever has no route of his own in main gets no answer from any uplink".into(),
+            "delete the route, or give main a default".into(),
+        ),
+        Note::PrimaryAbsent { .. } => (
+            "the configuration",
+            "no uplink is left to main".into(),
+            "correct `primary` in /etc/multihome/config.toml".into(),
+        ),
+        Note::FileRefused(refused) => (
+            &refused.file,
+            "a gateway that only this file knows is not known".into(),
+            refused.remedy.clone(),
+        ),
+        Note::InterfaceAbsent { name } => (
+            name,
+            "what is said of it there is for nobody".into(),
+            "correct the name, unless the card comes later".into(),
+        ),
+        Note::Rival(rival) => (rival.tool.name(), String::new(), String::new()),
+    };
+    let commands = match n {
+        Note::KeepsGroup { name, .. } => vec![format!("ip link set dev {} group 0", word(name))],
+        Note::MainRefuses { route } => {
+            let (family, route) = (route.family().flag(), route.arguments(names));
+            vec![format!("ip {family} route del {route}")]
+        }
+        _ => Vec::new(),
+    };
+    let evidence = note(n, names);
+    Words { subject: subject.to_owned(), evidence, consequence, remedy, commands }
+}
+
+// ===== rules =====
+
+fn of_rules(fact: &Fact, names: &Names) -> Words {
+    match fact {
+        Fact::NoRules { family, release } => {
+            let release = release.as_ref().map_or_else(String::new, |r| format!(" ({r})"));
+            let option = match family {
+                Family::V4 => "CONFIG_IP_MULTIPLE_TABLES",
+                Family::V6 => "CONFIG_IPV6_MULTIPLE_TABLES",
+            };
+            Words {
+                subject: "the kernel".into(),
+                evidence: format!(
+                    "it has no {family} rules, not even the one for local addresses{release}"
+                ),
+                consequence: format!("no {family} answer can be led home by its source"),
+                remedy: format!("a kernel with {option}; every distribution's has it"),
+                ..Words::default()
+            }
+        }
+        Fact::NoRuleProtocol { release } => Words {
+            subject: "the kernel".into(),
+            evidence: format!("rules have no protocol number in Linux {release}"),
+            consequence: "multihome could not tell its rules from those of others".into(),
+            remedy: "Linux 4.17 or newer".into(),
+            ..Words::default()
+        },
+        Fact::LocalRule { family, rule, before } => {
+            let flag = family.flag();
+            let mut commands = vec![format!("ip {flag} rule add pref 0 lookup local")];
+            commands.extend(rule.as_ref().map(|r| deletion(r, names)));
+            Words {
+                subject: "local".into(),
+                evidence: match rule {
+                    Some(rule) => format!(
+                        "{family} rule {} is asked behind multihome's first, {before}",
+                        rule.display(names)
+                    ),
+                    None => format!("there is no {family} rule that looks up local for everything"),
+                },
+                consequence: "what is for this host's own addresses leaves by an uplink".into(),
+                remedy: "put it back where the kernel has it".into(),
+                commands,
+            }
+        }
+        Fact::CatchAll { rule, route, uplinks, before } => {
+            catch_all(rule, route.as_ref(), uplinks, *before, names)
+        }
+        _ => Words::default(), // the caller gives no others
+    }
+}
+
+fn catch_all(
+    rule: &Rule,
+    route: Option<&Route>,
+    uplinks: &[String],
+    before: u32,
+    names: &Names,
+) -> Words {
+    let (family, flag) = (rule.family, rule.family.flag());
+    let what = rule.selector_and_action(names);
+    let (ends, door) = match route {
+        Some(route) => {
+            let door = leaves_by(route, names);
+            (format!(", and ends with {}", route.display(names)), format!("leave by {door}"))
+        }
+        None => (String::new(), "are refused".into()),
+    };
+    Words {
+        subject: uplinks.join(", "),
+        evidence: format!(
+            "{family} rule {} is for everything, is asked before multihome's {before}{ends}",
+            rule.display(names)
+        ),
+        consequence: format!("{family} answers of {} {door}", uplinks.join(", ")),
+        remedy: "give it a priority behind multihome's; who made it may do so again".into(),
+        commands: vec![
+            format!("ip {flag} rule add pref {BEHIND_OURS} {what}"),
+            deletion(rule, names),
+        ],
+    }
+}
+
+// ===== networks =====
+
+fn gateway_silent(uplink: &str, neighbour: &Neighbour) -> Words {
+    let gateway = neighbour.address;
+    let target = match gateway {
+        IpAddr::V6(a) if is_link_local(a) => format!("{gateway}%{}", word(uplink)),
+        _ => format!("-I {} {gateway}", word(uplink)),
+    };
+    let has_failed = neighbour.has_failed();
+    Words {
+        subject: uplink.to_owned(),
+        evidence: format!(
+            "its gateway {gateway} {} ({})",
+            if has_failed { "does not answer" } else { "has not answered yet" },
+            neighbour.state_word()
+        ),
+        consequence: if has_failed {
+            format!("nothing that leaves by {uplink} gets any further")
+        } else {
+            "this says nothing yet: look again in some seconds".into()
+        },
+        remedy: "see whether it answers now, and whether the address is right".into(),
+        commands: vec![
+            format!("ping -c 3 {target}"),
+            format!("ip neigh show to {gateway} dev {}", word(uplink)),
+        ],
+    }
+}
+
+fn is_link_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xffc0 == 0xfe80
+}
+
+// ===== sysctls =====
+
+/// The command that sets a link's value.
+fn set(family: Family, link: &str, key: &str, value: u8) -> String {
+    format!("sysctl -w {}={value}", word(&display(&conf(family, link, key))))
+}
+
+fn of_sysctls(fact: &Fact, names: &Names) -> Words {
+    match fact {
+        Fact::RpFilter { uplink, by_all, strict, dropped } => {
+            rp_filter(uplink, *by_all, strict, *dropped)
+        }
+        Fact::ArpFlux { links: [a, b], prefix, answering, cloud } => Words {
+            subject: format!("{a}, {b}"),
+            evidence: format!(
+                "both are in {prefix}, and {} for every address of this host (arp_ignore=0, \
+                 arp_filter=0)",
+                match answering.as_slice() {
+                    [one] => format!("{one} answers ARP"),
+                    _ => "both answer ARP".into(),
+                }
+            ),
+            consequence: match cloud {
+                Some(cloud) => format!(
+                    "no harm in a network of {cloud}, where the cards themselves are not heard"
+                ),
+                None => "neighbours learn the wrong card for an address: it is cut off when that \
+                         card goes, and where a switch ties addresses to ports"
+                    .into(),
+            },
+            remedy: SYSCTL.into(),
+            commands: answering
+                .iter()
+                .flat_map(|link| {
+                    [("arp_ignore", 1), ("arp_announce", 2)]
+                        .map(|(key, value)| set(Family::V4, link, key, value))
+                })
+                .collect(),
+        },
+        Fact::SrcValidMark { uplinks, rule } => Words {
+            subject: uplinks.join(", "),
+            evidence: format!(
+                "rp_filter is 1 (strict) and src_valid_mark 0, beside the rule {}",
+                rule.display(names)
+            ),
+            consequence: "what comes in for the tunnel is dropped: its way back seems to be the \
+                          tunnel itself"
+                .into(),
+            remedy: SYSCTL.into(),
+            commands: vec![set(Family::V4, "all", "src_valid_mark", 1)],
+        },
+        Fact::LinkdownRoutes { uplink, family, takes_default } => Words {
+            subject: uplink.clone(),
+            evidence: format!(
+                "{uplink} has no carrier, and its {family} routes are used all the same \
+                 (ignore_routes_with_linkdown=0)"
+            ),
+            consequence: if *takes_default {
+                format!(
+                    "what this host sends is lost at {uplink}, although main has another default"
+                )
+            } else {
+                "what its addresses answer is lost, and nobody is told".into()
+            },
+            remedy: SYSCTL.into(),
+            commands: vec![set(*family, uplink, "ignore_routes_with_linkdown", 1)],
+        },
+        Fact::PromoteSecondaries { uplink, primary, secondaries } => Words {
+            subject: uplink.clone(),
+            evidence: format!(
+                "{} are secondary to {primary} (promote_secondaries=0)",
+                secondaries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
+            consequence: format!("whoever removes {primary} removes all of them"),
+            remedy: SYSCTL.into(),
+            commands: vec![set(Family::V4, uplink, "promote_secondaries", 1)],
+        },
+        Fact::KeepAddrOnDown { uplink, prefixes } => Words {
+            subject: uplink.clone(),
+            evidence: format!(
+                "{uplink} is up without the IPv6 addresses that its rules are for ({}; \
+                 keep_addr_on_down=0)",
+                prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
+            consequence: "the kernel took them when the link was set down, and nobody has brought \
+                          them back"
+                .into(),
+            remedy: "let their manager configure the link again; so that addresses set by hand \
+                     stay the next time"
+                .into(),
+            commands: vec![set(Family::V6, uplink, "keep_addr_on_down", 1)],
+        },
+        Fact::AcceptRaForwarding { uplink, lost } => Words {
+            subject: uplink.clone(),
+            evidence: "it forwards IPv6, and accept_ra is 1".into(),
+            consequence: format!(
+                "the kernel hears no router on it: its addresses and its gateway {}",
+                if *lost { "are gone" } else { "end with their lifetimes" }
+            ),
+            remedy: SYSCTL.into(),
+            commands: vec![set(Family::V6, uplink, "accept_ra", 2)],
+        },
+        _ => Words::default(), // the caller gives no others
+    }
+}
+
+fn rp_filter(uplink: &str, by_all: bool, strict: &Strict, dropped: Option<u64>) -> Words {
+    let path = conf(Family::V4, if by_all { "all" } else { uplink }, "rp_filter");
+    let dropped = match dropped {
+        None | Some(0) => String::new(),
+        Some(n) => {
+            let packets = if n == 1 { "1 packet".to_owned() } else { format!("{n} packets") };
+            format!("; the kernel has dropped {packets} for it (IPReversePathFilter)")
+        }
+    };
+    let (why, consequence, remedy, command) = match strict {
+        Strict::WithoutRules(addresses) => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let addresses = addresses.join(", ");
+            (
+                format!("no rule of multihome's leads answers of {addresses} home"),
+                format!(
+                    "requests to {addresses} are dropped unless they come from the same subnet"
+                ),
+                "with the rules a strict filter does no harm",
+                "multihome apply".to_owned(),
+            )
+        }
+        Strict::Forwarding => (
+            format!("{uplink} forwards"),
+            "what comes in by it for a container (a published port) is dropped; what the host \
+             itself answers is not touched"
+                .to_owned(),
+            SYSCTL,
+            set(Family::V4, uplink, "rp_filter", 2),
+        ),
+    };
+    Words {
+        subject: uplink.to_owned(),
+        evidence: format!("{} is 1 (strict), and {why}{dropped}", display(&path)),
+        consequence,
+        remedy: remedy.to_owned(),
+        commands: vec![command],
+    }
+}
+
+// ===== programs =====
+
+fn of_networkd(fact: &Fact) -> Words {
+    let restart = "systemctl restart systemd-networkd".to_owned();
+    match fact {
+        Fact::NetworkdForeignRules => Words {
+            subject: "systemd-networkd".into(),
+            evidence: "ManageForeignRoutingPolicyRules is yes, as it is by default".into(),
+            consequence: "it deletes multihome's rules when it configures a link; `multihome run` \
+                          puts them back, and without it they are gone"
+                .into(),
+            remedy: "install the drop-in that comes with multihome".into(),
+            commands: vec![
+                "install -D -m 644 /usr/share/doc/multihome/networkd/50-multihome.conf \
+                 /etc/systemd/networkd.conf.d/50-multihome.conf"
+                    .into(),
+                restart,
+            ],
+        },
+        _ => Words {
+            subject: "systemd-networkd".into(),
+            evidence: "ManageForeignRoutes is no".into(),
+            consequence: "systemd 257 was seen to lose the IPv6 defaults of router advertisements \
+                          when it is restarted, until the routers advertise themselves again"
+                .into(),
+            remedy: "take it out of networkd.conf; ManageForeignRoutingPolicyRules=no is all that \
+                     multihome wants"
+                .into(),
+            commands: vec![restart],
+        },
+    }
+}
+
+fn wildcard_udp(sockets: &[UdpSocket]) -> Words {
+    let who = |s: &UdpSocket| match &s.program {
+        Some(program) => format!("{} ({program})", s.port),
+        None => format!("{} (uid {})", s.port, s.uid),
+    };
+    let list: Vec<String> = sockets.iter().map(who).collect();
+    Words {
+        subject: "UDP servers".into(),
+        evidence: format!("listening on every address: port {}", list.join(", ")),
+        consequence:
+            "one that does not keep the address that it was asked on (IP_PKTINFO) answers \
+                      from main's, and who asked another waits in vain; no rule can mend that"
+                .into(),
+        remedy: "if it does, let it listen on each address by itself".into(),
+        ..Words::default()
+    }
+}
+
+// ===== helpers =====
+
+/// The links by which a route leaves.
+fn leaves_by(route: &Route, names: &Names) -> String {
+    let links: Vec<_> = route.hops.iter().map(|h| names.link(h.link).into_owned()).collect();
+    links.join(", ")
+}
