@@ -11,7 +11,7 @@ use multihome_core::verify::{Accepted, Fault, Reason};
 pub fn fault(fault: &Fault, owner: u32, names: &Names) -> String {
     let owner = names.link(owner);
     let link = |l: u32| names.link(l);
-    let by_rule = |rule: &Option<Rule>| {
+    let by_rule = |rule: &Option<Box<Rule>>| {
         rule.as_ref().map_or_else(String::new, |r| format!(" (rule {})", r.display(names)))
     };
     match fault {
