@@ -58,18 +58,18 @@ fn host(number: u64) -> (Snapshot, Option<(String, String)>) {
         // Some share a subnet.
         let subnet = if dice.below(4) == 0 { 0 } else { n };
         for extra in 0..[1, 1, 2, 50][dice.below(4) as usize] {
-            let text = format!("10.0.{subnet}.{}", 10 + n * 5 % 100 + extra);
-            snapshot.insert_address(address(index, &text, 24));
+            let text = format!("10.{subnet}.{n}.{}", 10 + extra);
+            snapshot.insert_address(address(index, &text, 16));
             if flow.is_none() || dice.below(10) == 0 {
                 let client = match dice.below(3) {
-                    0 => format!("10.0.{}.250", dice.below(20)),
+                    0 => format!("10.{}.250.250", dice.below(20)),
                     _ => "198.51.100.7".to_owned(),
                 };
                 flow = Some((client, text));
             }
         }
         if dice.below(2) == 0 {
-            let text = format!("2600:1f14:eeb:2203:454a:fcbd:{subnet:x}d:73e{:x}", n % 16);
+            let text = format!("2600:1f14:eeb:2203:454a:fcbd:{subnet:x}d:73{n:02x}");
             snapshot.insert_address(address(index, &text, 64));
             if dice.below(8) == 0 {
                 flow = Some(("2001:db8:1111:2222:3333:4444:5555:6666".to_owned(), text));
@@ -77,7 +77,7 @@ fn host(number: u64) -> (Snapshot, Option<(String, String)>) {
         }
         if !is_bridge {
             for (family, gateway) in
-                [(Family::V4, format!("10.0.{subnet}.1")), (Family::V6, format!("fe80::{n:x}"))]
+                [(Family::V4, format!("10.{subnet}.0.1")), (Family::V6, format!("fe80::{n:x}"))]
             {
                 let route = Route {
                     protocol: 16,
@@ -88,7 +88,7 @@ fn host(number: u64) -> (Snapshot, Option<(String, String)>) {
                 snapshot.insert_route(route);
             }
         }
-        let connected = format!("10.0.{subnet}.0/24").parse().unwrap();
+        let connected = format!("10.{subnet}.0.0/16").parse().unwrap();
         let hops = vec![Hop::dev(index)];
         let metric = n;
         snapshot.insert_route(Route { protocol: 2, hops, metric, ..Route::new(254, connected) });
