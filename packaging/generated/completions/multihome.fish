@@ -34,9 +34,11 @@ complete -c multihome -n "__fish_multihome_needs_command" -s h -l help -d 'Print
 complete -c multihome -n "__fish_multihome_needs_command" -s V -l version -d 'Print version'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "status" -d 'Show how the host stands: first line the verdict, then each uplink'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "plan" -d 'Show what `apply` would change, as `ip` commands; changes nothing'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "diagram" -d 'Draw the host; with a request, its way in and the reply\'s way out'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "apply" -d 'Put the host right once, and exit'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "run" -d 'Keep the host right until told to stop (SIGHUP reads the configuration again)'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "down" -d 'Take away all that multihome made, exactly'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "doctor" -d 'Look for what breaks hosts with several networks beyond routing; changes nothing'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "snapshot" -d 'Write what the kernel holds, for `--snapshot` and for bug reports'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "config" -d 'Check or show the configuration'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "hook" -d 'Tell multihome what a network manager\'s hook was told; always exits 0'
@@ -60,6 +62,20 @@ trace\t'Each event'"
 complete -c multihome -n "__fish_multihome_using_subcommand plan" -l json -d 'Print JSON'
 complete -c multihome -n "__fish_multihome_using_subcommand plan" -l detailed-exitcode -d 'Exit with 2 when changes are pending'
 complete -c multihome -n "__fish_multihome_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l format -d 'The form of the drawing' -r -f -a "text\t'Plain characters, 80 columns'
+svg\t'A picture for browsers and documents, light and dark'
+dot\t'Graphviz\'s language'"
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l from -d 'The client of a request to draw' -r
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l to -d 'The address of this host that the client asks' -r
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c multihome -n "__fish_multihome_using_subcommand apply" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand apply" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
 warn\t'What is not as it should be'
@@ -84,6 +100,15 @@ trace\t'Each event'"
 complete -c multihome -n "__fish_multihome_using_subcommand down" -l force -d 'Do it although the daemon runs and will put everything back'
 complete -c multihome -n "__fish_multihome_using_subcommand down" -l json -d 'Print JSON'
 complete -c multihome -n "__fish_multihome_using_subcommand down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand doctor" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand doctor" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand doctor" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand doctor" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
 warn\t'What is not as it should be'
