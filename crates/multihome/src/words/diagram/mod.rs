@@ -303,7 +303,8 @@ pub fn table(scene: &Scene, at: usize) -> Vec<Line> {
     let is_asked = scene.request.is_some();
     for rule in &table.rules {
         let family = match (scene.family, rule.family) {
-            (None, Some(Family::V6)) => " (IPv6)",
+            // An address says so itself.
+            (None, Some(Family::V6)) if rule.text.matches(':').count() < 2 => " (IPv6)",
             _ => "",
         };
         let (tone, note) = match rule.asked {
@@ -418,3 +419,6 @@ impl Line {
         Line::new(tone, Form::Mark, text)
     }
 }
+
+#[cfg(test)]
+mod tests;
