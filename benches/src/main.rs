@@ -11,6 +11,7 @@ mod packet;
 mod reaction;
 mod size;
 mod sync;
+mod verify;
 mod world;
 
 use std::process::{Command, ExitCode};
@@ -19,7 +20,7 @@ use multihome_sources::Places;
 
 use crate::measure::Outcome;
 
-const USAGE: &str = "usage: multihome-bench [packet|reaction|sync|idle|big|size|all]";
+const USAGE: &str = "usage: multihome-bench [packet|reaction|sync|idle|big|size|verify|all]";
 
 fn main() -> ExitCode {
     match run() {
@@ -35,6 +36,11 @@ fn run() -> Outcome<()> {
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     let what = args.next().unwrap_or_else(|| "all".into());
     let only = args.next();
+    if what == "verify" {
+        // No kernel has a part in it.
+        println!("{}\n", machine()?);
+        return verify::run();
+    }
     build()?;
     world::binary()?;
     multihome_lab::enter()?;
@@ -43,7 +49,7 @@ fn run() -> Outcome<()> {
     }
     println!("{}\n", machine()?);
     let parts = match what.as_str() {
-        "all" => vec!["size", "idle", "reaction", "sync", "big", "packet"],
+        "all" => vec!["size", "idle", "verify", "reaction", "sync", "big", "packet"],
         part => vec![part],
     };
     for part in parts {
@@ -58,6 +64,7 @@ fn run() -> Outcome<()> {
             "idle" => idle::run()?,
             "big" => big::run()?,
             "size" => size::run()?,
+            "verify" => verify::run()?,
             _ => return Err(USAGE.into()),
         }
     }

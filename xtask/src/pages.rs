@@ -47,6 +47,7 @@ Failed, or not done completely.
 .B 2
 Changes are pending, or the host is not as it should be
 .RB ( status ,
+.BR doctor ,
 and
 .B plan
 with

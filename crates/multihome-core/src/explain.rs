@@ -114,7 +114,7 @@ fn remedy(
     if !rule.is_ours() {
         let mut changed = snapshot.clone();
         if changed.remove_rule(rule) && helps(&changed) {
-            return Some(Remedy::Without(Box::new(rule.clone())));
+            return Some(Remedy::Without(rule.clone()));
         }
     }
     let owner = snapshot.addresses().find(|a| Some(a.local) == flow.from)?.link;

@@ -8,9 +8,8 @@
 //!   (`rtm_getroute_parse_ip_proto`); other protocols are refused with EOPNOTSUPP, which is an
 //!   error here.
 //! * the user of what comes in by IPv4: that is root, as it is for packets.
-//! * of IPv6, which error a rule gives: `unreachable`, `blackhole` and `prohibit` are all
-//!   ENETUNREACH (a route of the kernel's own stands for them, `ip6_null_entry` and its like,
-//!   which is in no table). And it says which source it would choose for what has one already.
+//! * what comes in by IPv6 to many: EMSGSIZE, where there is no multicast router (`rt6_fill_node`).
+//! * why something is refused: the errno is all there is.
 
 use multihome_core::lookup::{Flow, Refusal, Told, Way};
 use multihome_core::model::{Route, RouteKind};
@@ -94,7 +93,9 @@ fn encode(flow: &Flow, flags: u32) -> Message {
     h[1] = bits;
     h[2] = if flow.from.is_some() { bits } else { 0 };
     h[3] = flow.tos;
-    h[8..12].copy_from_slice(&(RTM_F_LOOKUP_TABLE | flags).to_ne_bytes());
+    // IPv6 always tells the table, and refuses to be asked for it (inet6_rtm_valid_getroute_req).
+    let table = if flow.to.is_ipv4() { RTM_F_LOOKUP_TABLE } else { 0 };
+    h[8..12].copy_from_slice(&(table | flags).to_ne_bytes());
     let mut m = Message::new(RTM_GETROUTE, 0, &h);
     m.attr_addr(RTA_DST, flow.to);
     if let Some(from) = flow.from {
@@ -130,7 +131,7 @@ fn decode(payload: &[u8], flow: &Flow) -> Result<Way, Malformed> {
         kind: RouteKind::from(h[7]),
         link: 0,
         gateway: None,
-        source: flow.from,
+        source: flow.from.filter(|a| !a.is_unspecified()),
         metric: None,
     };
     for attr in attrs {

@@ -78,7 +78,7 @@ fn gateways(snapshot: &Snapshot) -> BTreeSet<(u32, IpAddr)> {
 }
 
 /// The keys that matter of the whole namespace, of `all` and `default`, and of each link that has
-/// an address of the family.
+/// an address of the family or is up.
 fn sysctls(snapshot: &Snapshot) -> Sysctls {
     let mut sysctls = Sysctls::default();
     let mut read = |path: String| {
@@ -88,9 +88,10 @@ fn sysctls(snapshot: &Snapshot) -> Sysctls {
     };
     GLOBAL.into_iter().for_each(|path| read(path.to_owned()));
     for (family, keys) in [(Family::V4, &CONF_V4[..]), (Family::V6, &CONF_V6[..])] {
-        let with_address: BTreeSet<u32> =
+        let mut links: BTreeSet<u32> =
             snapshot.addresses().filter(|a| a.family() == family).map(|a| a.link).collect();
-        let names = with_address.into_iter().filter_map(|index| snapshot.link(index));
+        links.extend(snapshot.links().filter(|l| l.is_up()).map(|l| l.index));
+        let names = links.into_iter().filter_map(|index| snapshot.link(index));
         for link in ["all", "default"].into_iter().chain(names.map(|l| l.name.as_str())) {
             keys.iter().for_each(|key| read(sysctl::conf(family, link, key)));
         }

@@ -26,8 +26,8 @@ pub fn counters() -> BTreeMap<String, u64> {
 /// UDP sockets that listen on the wildcard address at a port that somebody chose. None where
 /// they cannot be read.
 ///
-/// Left out are those of the kernel itself (tunnels), which have no inode, and those at a port
-/// that the kernel chose (`ip_local_port_range`), which ask and are not asked.
+/// Left out are those at a port that the kernel chose (`ip_local_port_range`): they ask and are
+/// not asked. Those of the kernel itself (tunnels) look like any other that no program holds.
 #[must_use]
 pub fn wildcard_udp() -> Option<Vec<UdpSocket>> {
     let range = read("/proc/sys/net/ipv4/ip_local_port_range");
@@ -41,8 +41,7 @@ pub fn wildcard_udp() -> Option<Vec<UdpSocket>> {
             None => {}
         }
     }
-    listening
-        .retain(|(socket, inode)| *inode != 0 && !(chosen.0..=chosen.1).contains(&socket.port));
+    listening.retain(|(socket, _)| !(chosen.0..=chosen.1).contains(&socket.port));
     let programs = programs(listening.iter().map(|(_, inode)| *inode));
     let named = listening
         .into_iter()

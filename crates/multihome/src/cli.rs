@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use crate::supposed::Supposed;
+
 /// Answers every request by the door it came in by
 #[derive(Debug, Parser)]
 #[command(
@@ -16,8 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         the wrong one. multihome gives every interface that leads somewhere its own routing \
         table, and every address a rule that sends its replies there; it watches the kernel and \
         keeps them right.",
-    after_help = "Exit codes: 0 done, 1 failed, 2 changes pending, not in sync, or warnings of \
-        the doctor's, 64 wrong usage, 78 wrong configuration.",
+    after_help = "Exit codes: 0 done, 1 failed, 2 changes pending, not in sync, not right, or \
+        warnings of the doctor's, 64 wrong usage, 78 wrong configuration.",
     disable_help_subcommand = true,
     max_term_width = 80
 )]
@@ -42,6 +44,12 @@ pub enum Command {
     Status(Reading),
     /// Show what `apply` would change, as `ip` commands; changes nothing
     Plan(PlanArgs),
+    /// Say why one packet goes where it goes: each rule, the route, and whether that is right
+    Explain(ExplainArgs),
+    /// Prove that every answer leaves by its door, also when any one uplink fails
+    Verify(Reading),
+    /// Suppose that something happens: what multihome would do, and whether all is right then
+    WhatIf(WhatIfArgs),
     /// Draw the host; with a request, its way in and the reply's way out
     Diagram(DiagramArgs),
     /// Put the host right once, and exit
@@ -51,6 +59,8 @@ pub enum Command {
     /// Take away all that multihome made, exactly
     Down(DownArgs),
     /// Look for what breaks hosts with several networks beyond routing; changes nothing
+    #[command(after_help = "Exit codes: 0 nothing wrong, notes at most; 1 failed; 2 errors or \
+        warnings were found.")]
     Doctor(Reading),
     /// Write what the kernel holds, for `--snapshot` and for bug reports
     Snapshot(Json),
@@ -91,6 +101,82 @@ pub struct PlanArgs {
     /// Exit with 2 when changes are pending
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub struct ExplainArgs {
+    /// Source: an address of this host for an answer; without it the kernel chooses one
+    #[arg(value_name = "FROM")]
+    pub from: Option<IpAddr>,
+    /// Destination
+    #[arg(value_name = "TO")]
+    pub to: IpAddr,
+    /// The packet comes in by this interface, instead of being sent by this host
+    #[arg(long, value_name = "IF")]
+    pub iif: Option<String>,
+    /// It is sent by a socket that is bound to this interface (SO_BINDTODEVICE)
+    #[arg(long, value_name = "IF", conflicts_with = "iif")]
+    pub oif: Option<String>,
+    /// Its mark (SO_MARK, or the firewall's), as 16 or 0x10
+    #[arg(long, value_name = "MARK", default_value = "0", value_parser = number)]
+    pub mark: u32,
+    /// Its protocol: tcp, udp, icmp, ipv6-icmp, sctp or a number
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
+    pub proto: Option<u8>,
+    /// Its source port
+    #[arg(long, value_name = "PORT", requires = "proto")]
+    pub sport: Option<u16>,
+    /// Its destination port
+    #[arg(long, value_name = "PORT", requires = "proto")]
+    pub dport: Option<u16>,
+    /// The user who sends it; what the kernel sends itself is root's
+    #[arg(long, value_name = "UID", default_value_t = 0)]
+    pub uid: u32,
+    /// Its TOS or traffic class byte, as 16 or 0x10
+    #[arg(long, value_name = "TOS", default_value = "0", value_parser = byte)]
+    pub tos: u8,
+    /// Options of reading commands.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// Options of `what-if`.
+#[derive(Debug, Args)]
+pub struct WhatIfArgs {
+    /// What is supposed.
+    #[command(flatten)]
+    pub supposed: Supposed,
+    /// Write the host as it would be, before multihome acts, for `--snapshot`
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Options of reading commands.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// A number, decimal or with `0x` in front.
+fn number(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "a number up to 0xffffffff is wanted, as 16 or 0x10".to_owned())
+}
+
+fn byte(text: &str) -> Result<u8, String> {
+    let parsed = number(text).ok().and_then(|n| u8::try_from(n).ok());
+    parsed.ok_or_else(|| "a number up to 0xff is wanted, as 16 or 0x10".to_owned())
+}
+
+/// An IP protocol, by the names that `ip` prints.
+fn protocol(text: &str) -> Result<u8, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let known = (0..=u8::MAX).find(|n| multihome_core::model::names::ipproto(*n) == text);
+    known.ok_or_else(|| "tcp, udp, icmp, ipv6-icmp, sctp or a number is wanted".to_owned())
 }
 
 /// Options of `diagram`.

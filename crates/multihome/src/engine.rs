@@ -139,11 +139,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Looks at what decides about packets beside that, too; no plan depends on it.
-    pub fn observe_circumstances(&mut self) {
-        self.kernel.circumstances(&mut self.snapshot);
-    }
-
     /// Reads what is on file of the ways out.
     pub fn read_hints(&mut self) {
         let now = SystemTime::now();

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use multihome_core::config::ConfigError;
+use multihome_core::suppose::Impossible;
 
 use crate::own_files::Refused;
 
@@ -89,6 +90,9 @@ pub enum Failure {
     /// Some steps failed, or something stands in the way; all of it was said already.
     #[error("{0}")]
     Incomplete(String),
+    /// What is supposed cannot happen.
+    #[error("{0}")]
+    Impossible(Impossible),
     /// The demo could not be built or did not go as it must.
     #[error("{0}")]
     Demo(String),
@@ -111,6 +115,7 @@ impl Failure {
         match self {
             Failure::Config(_) | Failure::ConfigFile { .. } => CONFIG,
             Failure::Question { .. } => USAGE,
+            Failure::Impossible(_) => USAGE,
             _ => FAILED,
         }
     }
@@ -128,6 +133,7 @@ impl Failure {
             }
             Failure::Question { remedy, .. } => remedy.clone(),
             Failure::OwnFile(refused) => refused.remedy.clone(),
+            Failure::Impossible(e) => e.remedy.clone(),
             Failure::Locked { .. } => "try again in a moment".into(),
             Failure::DaemonRuns { .. } => {
                 "stop it first (systemctl stop multihome), or use --force to see it happen".into()

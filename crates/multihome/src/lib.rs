@@ -20,6 +20,7 @@ mod output;
 mod own_files;
 mod rt_tables;
 mod run_dir;
+mod supposed;
 mod words;
 
 use std::process::ExitCode;

@@ -11,10 +11,11 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// Ports whose servers answer by the link that they were asked on, or to a group: DHCP and
-/// DHCPv6 at both ends, NetBIOS, mDNS, LLMNR, SSDP. And those whose usual servers keep the
-/// address: rpcbind, IKE.
-const HARMLESS_PORTS: [u16; 13] =
-    [67, 68, 111, 137, 138, 500, 546, 547, 1900, 4500, 5353, 5355, 3702];
+/// DHCPv6 at both ends, NetBIOS, mDNS, LLMNR, SSDP and WS-Discovery. Those whose usual servers
+/// keep the address: rpcbind, IKE. And those of the kernel's own tunnels, which choose a source
+/// for themselves: VXLAN, Geneve, WireGuard.
+const HARMLESS_PORTS: [u16; 17] =
+    [67, 68, 111, 137, 138, 500, 546, 547, 1900, 3702, 4500, 4789, 5353, 5355, 6081, 8472, 51820];
 
 /// Servers that keep the address that they were asked on (`IP_PKTINFO`), as `comm` has their
 /// names: 15 characters.

@@ -27,7 +27,7 @@ fn kernel_rules(patient: &Patient<'_>) -> Judged {
     let lacking = Family::BOTH.into_iter().filter(|family| {
         patient.sides(*family).next().is_some()
             && !patient.snapshot.rules().any(|r| r.family == *family)
-            && !patient.snapshot.incomplete.iter().any(|why| why.contains("rule"))
+            && patient.snapshot.is_complete()
     });
     let release = patient.host().and_then(|h| h.release.clone());
     Ok(lacking.map(|family| error(Fact::NoRules { family, release: release.clone() })).collect())

@@ -126,20 +126,27 @@ fn promote_secondaries(patient: &Patient<'_>) -> Judged {
 }
 
 /// `addrconf_ifdown` removes the IPv6 addresses of a link that is set down, also those that
-/// somebody configured by hand, and nobody brings those back when it comes up.
+/// somebody configured by hand, and nobody brings those back when it comes up. What the link had
+/// stands in our rules, until they are taken away too.
 fn keep_addr_on_down(patient: &Patient<'_>) -> Judged {
     let family = Family::V6;
     let mut found = Vec::new();
-    for (planned, link, side) in patient.sides(family) {
-        if !side.addresses.is_empty() || !link.is_up() {
+    let ours = || patient.snapshot.rules().filter(|r| r.is_ours() && r.family == family);
+    for bound in ours().filter(|r| r.oif.is_some()) {
+        let Some(link) = bound.oif.as_deref().and_then(|name| patient.snapshot.link_named(name))
+        else {
+            continue;
+        };
+        let mut addresses = patient.snapshot.addresses_of(link.index);
+        if !link.is_up() || addresses.any(|a| a.family() == family && is_global(a.local)) {
             continue;
         }
-        let prefixes: Vec<_> =
-            planned.prefixes.iter().filter(|p| p.family() == family).copied().collect();
-        // A link that has not even a link-local address has none of the files read.
+        // A link that has not even a link-local address has none of its files read.
         let own = patient.snapshot.sysctls.conf(family, &link.name, "keep_addr_on_down");
-        let kept = own.unwrap_or(0) > 0 || patient.sysctl(family, "all", "keep_addr_on_down")? > 0;
-        if !prefixes.is_empty() && !kept {
+        let all = patient.sysctl(family, "all", "keep_addr_on_down")?;
+        let homes = ours().filter(|r| r.oif.is_none() && r.table() == bound.table());
+        let prefixes: Vec<_> = homes.filter_map(|r| r.from).collect();
+        if !prefixes.is_empty() && own.unwrap_or(0) <= 0 && all <= 0 {
             found.push(warning(Fact::KeepAddrOnDown { uplink: link.name.clone(), prefixes }));
         }
     }

@@ -8,10 +8,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::table::{self, Found};
+use super::table::{self, Found, Table};
 use super::walk::{End, Key, Walk};
 use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, Refusal, Sanity, Step};
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use crate::model::route::RTNH_F_ONLINK;
 use crate::model::{Action, Hop, Route, RouteKind, Rule};
 use crate::prefix::Family;
 
@@ -27,11 +28,22 @@ pub(super) fn answer<'a>(
 ) -> Answer<'a> {
     let key = Key::of(lookup, flow);
     let (IpAddr::V4(from), IpAddr::V4(to)) = (key.from, key.to) else { return Answer::default() };
-    let packet = Packet { lookup, from, to, key };
-    let mut answer = match flow.iif {
-        Some(iif) => packet.comes_in(iif, steps),
-        None => packet.goes_out(flow.oif, steps),
-    };
+    let mut answer = Answer::default();
+    // As long as there was never a rule besides its own, the kernel looks at none (fib_lookup): then
+    // `local` and `main` are one trie. Whether there was one once cannot be seen, so both ways are
+    // gone where only the kernel's rules are there.
+    let ways: &[bool] = if lookup.custom_rules { &[false] } else { &[false, true] };
+    for &merged in ways {
+        let packet = Packet { lookup, from, to, key: key.clone(), merged };
+        let steps = if merged { &mut None } else { &mut *steps };
+        let one = match flow.iif {
+            Some(iif) => packet.comes_in(iif, steps),
+            None => packet.goes_out(flow.oif, steps),
+        };
+        one.outcomes.into_iter().for_each(|o| answer.add(o));
+        let new = one.doubts.into_iter().filter(|d| !answer.doubts.contains(d)).collect::<Vec<_>>();
+        answer.doubts.extend(new);
+    }
     if [flow.iif, flow.oif].into_iter().flatten().any(|l| lookup.is_in_vrf(l)) {
         answer.doubts.push(Doubt::Unknown("the table of a VRF"));
     }
@@ -44,14 +56,17 @@ struct Packet<'l, 'a> {
     from: Ipv4Addr,
     to: Ipv4Addr,
     key: Key,
+    /// Whether `local` and `main` are one trie (`fib_trie_unmerge`).
+    merged: bool,
 }
 
 fn refused<'a>(error: Refusal, why: Sanity<'a>) -> Answer<'a> {
     Answer::certain(Outcome::sanity(error, why))
 }
 
+/// `ipv4_is_zeronet`, which since Linux 5.3 is one address.
 fn is_zeronet(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 0
+    address.is_unspecified()
 }
 
 // ===== what is sent =====
@@ -63,15 +78,20 @@ impl<'a> Packet<'_, 'a> {
             if self.from.is_multicast() || self.from.is_broadcast() || is_zeronet(self.from) {
                 return refused(Refusal::Invalid, Sanity::SourceImpossible);
             }
-            let owner = self.lookup.owner(self.from.into());
+            let owners = self.lookup.owners(self.merged, self.from.into());
             if oif.is_none() && to_many {
                 // By the card of the source, without a look-up.
-                return match owner {
-                    Some(link) => self.by_link(link, Some(self.from.into())),
-                    None => refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs),
-                };
+                let mut answer = Answer::default();
+                for link in &owners {
+                    let by_link = self.by_link(*link, Some(self.from.into()));
+                    by_link.outcomes.into_iter().for_each(|o| answer.add(o));
+                }
+                if owners.is_empty() {
+                    return refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs);
+                }
+                return answer;
             }
-            if owner.is_none() {
+            if owners.is_empty() {
                 return refused(Refusal::NetworkUnreachable, Sanity::SourceNotOurs);
             }
         }
@@ -106,9 +126,10 @@ impl<'a> Packet<'_, 'a> {
                 source: Some(to),
             }));
         }
-        let (ends, doubts) = self.lookup.ends(&self.key, steps);
+        let (ends, doubts) = self.lookup.ends(&self.key, self.merged, steps);
         let mut answer = Answer { outcomes: Vec::new(), doubts };
         for end in ends {
+            answer.doubts.extend(self.lookup.own_gateway(self.merged, &end));
             for outcome in self.sent(&end, source) {
                 answer.add(outcome);
             }
@@ -136,34 +157,7 @@ impl<'a> Packet<'_, 'a> {
                 return vec![Outcome::Refused { error, by: By::NoRoute }];
             }
         };
-        let path = |route: &'a Route, hop: Option<&'a Hop>| {
-            let kept = route.kind == RouteKind::Local;
-            let source = source.or(route.prefsrc).or_else(|| match hop {
-                _ if kept => Some(self.to.into()),
-                Some(h) => {
-                    let gateway = h.gateway.filter(IpAddr::is_ipv4);
-                    self.lookup.source_v4(h.link, gateway, route.scope)
-                }
-                None => None,
-            });
-            let kind = self.kind(route.kind);
-            // __mkroute_output: broadcasts have no gateway, nor have multicasts by a default
-            let direct = kept
-                || kind == RouteKind::Broadcast
-                || kind == RouteKind::Multicast && route.dst.len() < 4;
-            Path {
-                rule: Some(rule),
-                route: Some(route),
-                kind,
-                link: match hop {
-                    Some(h) if !kept => h.link,
-                    _ => self.lookup.loopback,
-                },
-                gateway: hop.and_then(|h| h.gateway).filter(|_| !direct),
-                source,
-            }
-        };
-        let mut paths = vec![path(route, hop)];
+        let mut ways = vec![(route, hop)];
         if let Some(table) = self.lookup.tables.get(&(Family::V4, route.table))
             && table.defaults > 1
             && route.dst.is_default()
@@ -172,9 +166,62 @@ impl<'a> Packet<'_, 'a> {
             && self.key.oif == 0
         {
             let others = rivals(table.at(route.dst), route, &self.key);
-            paths.extend(others.into_iter().map(|r| path(r, r.hops.first())));
+            ways.extend(others.into_iter().map(|r| (r, r.hops.first())));
         }
-        paths.into_iter().map(|p| self.checked(p)).collect()
+        let mut outcomes = Vec::new();
+        for (route, hop) in ways {
+            for source in self.sources(route, hop, source) {
+                outcomes.push(self.checked(self.path(rule, route, hop, source)));
+            }
+        }
+        outcomes
+    }
+
+    /// The sources that the kernel may choose for what has none (`fib_result_prefsrc`).
+    fn sources(
+        &self,
+        route: &'a Route,
+        hop: Option<&'a Hop>,
+        source: Option<IpAddr>,
+    ) -> Vec<Option<IpAddr>> {
+        if source.or(route.prefsrc).is_some() {
+            return vec![source.or(route.prefsrc)];
+        }
+        match hop {
+            _ if route.kind == RouteKind::Local => vec![Some(self.to.into())],
+            None => vec![None],
+            Some(h) => {
+                let gateway = h.gateway.filter(IpAddr::is_ipv4);
+                let scopes = self.lookup.scopes(route, h).into_iter();
+                scopes.map(|s| self.lookup.source_v4(h.link, gateway, s)).collect()
+            }
+        }
+    }
+
+    fn path(
+        &self,
+        rule: &'a Rule,
+        route: &'a Route,
+        hop: Option<&'a Hop>,
+        source: Option<IpAddr>,
+    ) -> Path<'a> {
+        let kept = route.kind == RouteKind::Local;
+        let kind = self.kind(route.kind);
+        // __mkroute_output: broadcasts have no gateway, nor have multicasts by a default
+        let direct = kept
+            || kind == RouteKind::Broadcast
+            || kind == RouteKind::Multicast && route.dst.len() < 4;
+        Path {
+            rule: Some(rule),
+            route: Some(route),
+            kind,
+            link: match hop {
+                Some(h) if !kept => h.link,
+                _ => self.lookup.loopback,
+            },
+            gateway: hop.and_then(|h| h.gateway).filter(|_| !direct),
+            source,
+        }
     }
 
     /// By a link and without a route.
@@ -287,14 +334,19 @@ impl<'a> Packet<'_, 'a> {
             return refused(Refusal::Invalid, Sanity::SourceImpossible);
         }
         let forwards = self.lookup.snapshot.sysctls.conf(Family::V4, &link.name, "forwarding");
-        let (ends, doubts) = self.lookup.ends(&self.key, steps);
+        let (ends, doubts) = self.lookup.ends(&self.key, self.merged, steps);
         let mut answer = Answer { outcomes: Vec::new(), doubts };
         for end in ends {
+            answer.doubts.extend(self.lookup.own_gateway(self.merged, &end));
             let came = match end {
                 End::Route(rule, route, hop) => self.received(iif, forwards, rule, route, hop),
                 _ if forwards == Some(0) => {
                     refused(Refusal::HostUnreachable, Sanity::NotForwarding)
                 }
+                _ if forwards.is_none() => Answer {
+                    outcomes: Vec::new(),
+                    doubts: vec![Doubt::Unknown("whether the host forwards")],
+                },
                 End::RouteRefuses(rule, route, error) => {
                     Answer::certain(Outcome::Refused { error, by: By::Route(rule, route) })
                 }
@@ -330,29 +382,33 @@ impl<'a> Packet<'_, 'a> {
             source,
         };
         match route.kind {
-            RouteKind::Broadcast => {
-                let name = self.lookup.snapshot.link(iif).map_or("", |l| l.name.as_str());
-                let sysctls = &self.lookup.snapshot.sysctls;
-                if sysctls.conf(Family::V4, name, "bc_forwarding").unwrap_or(0) == 0 {
-                    return self.broadcast(iif, Some(kept));
-                }
+            // IN_DEV_BFORWARD wants both switches, and asks for no other (ip_route_input_slow).
+            RouteKind::Broadcast if !self.forwards_broadcasts(iif) => {
+                return self.broadcast(iif, Some(kept));
             }
             RouteKind::Local => return self.validated(iif, None, kept),
             _ => {}
         }
-        if forwards == Some(0) {
+        let broadcast = route.kind == RouteKind::Broadcast;
+        if forwards == Some(0) && !broadcast {
             return refused(Refusal::HostUnreachable, Sanity::NotForwarding);
         }
-        if route.kind != RouteKind::Unicast && route.kind != RouteKind::Broadcast {
+        if route.kind != RouteKind::Unicast && !broadcast {
             return refused(Refusal::Invalid, Sanity::DestinationImpossible);
         }
         let out = hop.map_or(0, |h| h.link);
         let path = Path { link: out, gateway: hop.and_then(|h| h.gateway), ..kept };
         let mut answer = self.validated(iif, Some(out), path);
-        if forwards.is_none() {
+        if forwards.is_none() && !broadcast {
             answer.doubts.push(Doubt::Unknown("whether the host forwards"));
         }
         answer
+    }
+
+    fn forwards_broadcasts(&self, iif: u32) -> bool {
+        let name = self.lookup.snapshot.link(iif).map_or("", |l| l.name.as_str());
+        let on = |link| self.lookup.snapshot.sysctls.conf(Family::V4, link, "bc_forwarding");
+        on("all").unwrap_or(0) != 0 && on(name).unwrap_or(0) != 0
     }
 
     /// What is for everybody on the link.
@@ -370,8 +426,7 @@ impl<'a> Packet<'_, 'a> {
         }
         // fib_validate_source with a destination of 0.0.0.0
         let key = Key { to: Ipv4Addr::UNSPECIFIED.into(), ..self.key.clone() };
-        let (from, to, lookup) = (self.from, Ipv4Addr::UNSPECIFIED, self.lookup);
-        Packet { lookup, from, to, key }.validated(iif, None, path)
+        Packet { to: Ipv4Addr::UNSPECIFIED, key, ..*self }.validated(iif, None, path)
     }
 
     /// The answer if the source is one that can come in by the link (`fib_validate_source`); `out`
@@ -388,19 +443,19 @@ impl<'a> Packet<'_, 'a> {
         };
         let accept_local = effective("accept_local").unwrap_or(0) > 0;
         let redirects = effective("send_redirects").unwrap_or(0) > 0;
+        let mut quick = None;
         if filter == 0 && (out != Some(iif) || !redirects) {
             if accept_local {
                 return Answer::certain(Outcome::Sent(path));
             }
-            // Without rules or local routes of somebody's, only the host's own addresses are not
-            // believed.
-            if !lookup.custom_rules && !lookup.has_custom_local_routes() {
-                let own = lookup.owners.contains_key(&self.key.from);
-                return if own {
-                    refused(Refusal::Invalid, Sanity::SourceIsOurs)
+            // Without rules or local routes of somebody's (fib_has_custom_local_routes), only the host's own addresses are not
+            // believed. That there was such a route once, the kernel does not forget.
+            if self.merged && lookup.made_local.is_empty() {
+                quick = Some(if lookup.owners.contains_key(&self.key.from) {
+                    Outcome::sanity(Refusal::Invalid, Sanity::SourceIsOurs)
                 } else {
-                    Answer::certain(Outcome::Sent(path))
-                };
+                    Outcome::Sent(path.clone())
+                });
             }
         }
         let marked = effective("src_valid_mark").unwrap_or(0) > 0;
@@ -416,8 +471,8 @@ impl<'a> Packet<'_, 'a> {
             uid: 0,
             ..self.key.clone()
         };
-        let (ends, doubts) = lookup.ends(&key, &mut None);
-        let mut answer = Answer { outcomes: Vec::new(), doubts };
+        let (ends, doubts) = lookup.ends(&key, self.merged, &mut None);
+        let mut answer = Answer { outcomes: quick.into_iter().collect(), doubts };
         for end in ends {
             answer.add(match self.distrust(iif, filter, accept_local, &end) {
                 None => Outcome::Sent(path.clone()),
@@ -456,31 +511,32 @@ impl<'a> Packet<'_, 'a> {
 // ===== impl Lookup: IPv4 =====
 
 impl<'a> Lookup<'a> {
-    /// The ends of a walk, also of the one that the kernel makes as long as there was never a rule
-    /// besides its own (`fib_lookup`): then `local` and `main` are one trie, which the longest prefix
-    /// is taken from, and after them comes `default`. Whether there was one once cannot be seen, so
-    /// both ways are gone where only the kernel's rules are there.
-    fn ends(&self, key: &Key, steps: &mut Option<Vec<Step<'a>>>) -> (Vec<End<'a>>, Vec<Doubt<'a>>) {
+    /// The ends of a walk.
+    fn ends(
+        &self,
+        key: &Key,
+        merged: bool,
+        steps: &mut Option<Vec<Step<'a>>>,
+    ) -> (Vec<End<'a>>, Vec<Doubt<'a>>) {
+        if merged {
+            return (self.merged(key), Vec::new());
+        }
         let mut walk = Walk::new(self, key, steps);
         walk.run();
-        let Walk { mut ends, doubts, .. } = walk;
-        if !self.custom_rules {
-            for end in self.merged(key) {
-                if !ends.contains(&end) {
-                    ends.push(end);
-                }
-            }
-        }
-        (ends, doubts)
+        (walk.ends, walk.doubts)
+    }
+
+    /// The table `local`, and `main` where the two share a trie.
+    fn local(&self, merged: bool) -> Vec<&Table<'a>> {
+        let tables: &[u32] = if merged { &[TABLE_LOCAL, TABLE_MAIN] } else { &[TABLE_LOCAL] };
+        tables.iter().filter_map(|id| self.tables.get(&(Family::V4, *id))).collect()
     }
 
     /// What comes of tables that share a trie.
     fn merged(&self, key: &Key) -> Vec<End<'a>> {
         let table = |id| self.tables.get(&(Family::V4, id));
-        let tables: Vec<_> = [TABLE_LOCAL, TABLE_MAIN].into_iter().filter_map(table).collect();
-        let mut refusal = None;
         for (tables, priority) in [
-            (tables, MAIN_PRIORITY),
+            (self.local(true), MAIN_PRIORITY),
             (table(TABLE_DEFAULT).into_iter().collect(), DEFAULT_PRIORITY),
         ] {
             let rule = |route: &Route| {
@@ -492,38 +548,59 @@ impl<'a> Lookup<'a> {
                     let Some(rule) = rule(route) else { return Vec::new() };
                     return hops.into_iter().map(|h| End::Route(rule, route, h)).collect();
                 }
-                // Here a refusal does not end it, unless `default` has nothing to say.
                 Found::Refused(route, error) => {
                     let Some(rule) = rule(route) else { return Vec::new() };
-                    refusal = Some(End::RouteRefuses(rule, route, error));
+                    return vec![End::RouteRefuses(rule, route, error)];
                 }
                 Found::Throw(_) | Found::Nothing => {}
             }
         }
-        vec![refusal.unwrap_or(End::Nothing)]
+        vec![End::Nothing]
     }
 
-    /// Whether somebody put routes into the table `local` (`fib_has_custom_local_routes`).
-    fn has_custom_local_routes(&self) -> bool {
-        let mut local = self.snapshot.routes_in(TABLE_LOCAL);
-        local.any(|r| r.family() == Family::V4 && r.protocol != RTPROT_KERNEL)
+    /// What a gateway is worth that is an address of this host: nothing, if it was one when the
+    /// route was made (`fib_check_nh_v4_gw` notes the scope, and `rt_set_nexthop` uses a gateway only
+    /// that is on a link). Nobody tells.
+    fn own_gateway(&self, merged: bool, end: &End<'a>) -> Option<Doubt<'a>> {
+        let End::Route(_, route, Some(hop)) = *end else { return None };
+        let gateway = hop.gateway.filter(|g| g.is_ipv4() && hop.flags & RTNH_F_ONLINK == 0)?;
+        // All that leads to the loopback is this host's.
+        let ours = hop.link == self.loopback
+            || self.made_local.iter().any(|p| p.contains(gateway))
+            || !self.owners(merged, gateway).is_empty();
+        ours.then_some(Doubt::Route(route, "its gateway was this host, perhaps, when it was made"))
     }
 
-    /// The link that an IPv4 address is local to (`__ip_dev_find`): its owner, or where the table
+    /// The link that an IPv4 address is local to (`__ip_dev_find`): its owner, of several the one that
+    /// got it last, which a snapshot does not tell; or where the table
     /// `local` says (127.0.0.2).
-    fn owner(&self, address: IpAddr) -> Option<u32> {
-        if let Some(link) = self.owners.get(&address) {
-            return Some(*link);
+    fn owners(&self, merged: bool, address: IpAddr) -> Vec<u32> {
+        if let Some(links) = self.owners.get(&address) {
+            return links.clone();
         }
         let mut key = Key::of(self, &Flow::to(address));
         key.iif = 0;
-        let local = self.tables.get(&(Family::V4, TABLE_LOCAL))?;
-        match table::v4(&[local], &key) {
+        match table::v4(&self.local(merged), &key) {
             Found::Route(route, _) if route.kind == RouteKind::Local => {
-                route.hops.first().map(|h| h.link)
+                route.hops.iter().take(1).map(|h| h.link).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         }
+    }
+
+    /// The scopes for which the source of a hop may have been chosen. What a nexthop object chose
+    /// when it was made (`nh_create_ipv4`), or for the route that asked first after an address came
+    /// or went, it keeps for all others (`fib_result_prefsrc`).
+    fn scopes(&self, route: &Route, hop: &Hop) -> Vec<u8> {
+        let mut scopes = vec![route.scope];
+        if route.nhid.is_none() {
+            return scopes;
+        }
+        scopes.push(if hop.gateway.is_some() { SCOPE_LINK - 1 } else { SCOPE_LINK });
+        scopes.extend(self.scopes.get(&(hop.link, hop.gateway)).into_iter().flatten());
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
     }
 }
 
@@ -545,5 +622,3 @@ pub(super) fn are_custom(rules: &[&Rule]) -> bool {
 const MAIN_PRIORITY: u32 = 32766;
 /// `default`'s.
 const DEFAULT_PRIORITY: u32 = 32767;
-/// `RTPROT_KERNEL`.
-const RTPROT_KERNEL: u8 = 2;

@@ -7,9 +7,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::walk::{End, Key, Walk};
-use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, Refusal, Sanity, Step};
+use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, RTPROT_KERNEL, Refusal, Sanity, Step};
+use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::model::sysctl;
-use crate::model::{Hop, Route, RouteKind, Rule};
+use crate::model::{Action, Hop, Route, RouteKind, Rule};
 use crate::prefix::Family;
 
 pub(super) fn answer<'a>(
@@ -31,6 +32,9 @@ pub(super) fn answer<'a>(
         key.iface = needs_link(to);
     } else {
         key.iface = needs_link(to) || flow.oif.is_some() && (flow.bound || !key.has_source());
+    }
+    if lookup.lacks_a_rule_v6() {
+        answer.doubts.push(Doubt::Unknown("whether IPv6 ever had rules of somebody's"));
     }
     let mut walk = Walk::new(lookup, &key, steps);
     walk.run();
@@ -61,7 +65,12 @@ fn sent<'a>(
 ) -> Outcome<'a> {
     let by = hop.map(|h| h.link);
     // ip6_rt_get_dev_rcu
-    let kept = matches!(route.kind, RouteKind::Local | RouteKind::Anycast);
+    let kept = match route.kind {
+        RouteKind::Local => true,
+        // The kernel's own only (addrconf_f6i_alloc): others have no RTF_ANYCAST.
+        RouteKind::Anycast => route.protocol == RTPROT_KERNEL,
+        _ => false,
+    };
     let source = flow.from.filter(|a| !a.is_unspecified());
     let source = source.or(route.prefsrc).or_else(|| lookup.source_v6(by, to));
     Outcome::Sent(Path {
@@ -75,6 +84,22 @@ fn sent<'a>(
 }
 
 impl Lookup<'_> {
+    /// Whether a rule of the kernel's own is gone and no other is there. Until a rule is added the
+    /// kernel looks at none but at `local` and `main` (`fib6_rule_lookup`), also when their rules
+    /// are deleted.
+    fn lacks_a_rule_v6(&self) -> bool {
+        let rules = self.rules(Family::V6);
+        let own = |r: &&Rule| {
+            let kernels = [(0, TABLE_LOCAL), (32766, TABLE_MAIN)];
+            let plain = |(priority, table)| Rule {
+                protocol: r.protocol,
+                ..Rule::new(Family::V6, priority, Action::Lookup(table))
+            };
+            kernels.into_iter().any(|k| **r == plain(k))
+        };
+        rules.len() < 2 && rules.iter().all(own)
+    }
+
     /// Whether the host forwards IPv6 that comes in by a link; none when the snapshot does not say.
     #[must_use]
     pub fn forwards_v6(&self, link: u32) -> Option<bool> {

@@ -69,9 +69,13 @@ impl Lookup<'_> {
                 &defaults
             }
         };
+        // The link's own word only: ipv6_dev_get_saddr does not look at `all`.
+        let own_only = |l: &Link| {
+            self.snapshot.sysctls.conf(Family::V6, &l.name, "use_oif_addrs_only").unwrap_or(0) > 0
+        };
         let only_link = to.is_multicast()
             || scope(to) <= SCOPE_V6_LINK
-            || link.is_some_and(|l| self.switch(Family::V6, l, "use_oif_addrs_only"));
+            || link.and_then(|l| self.snapshot.link(l)).is_some_and(own_only);
         let links: Vec<&Link> = match (link, only_link) {
             (Some(index), true) => self.snapshot.link(index).into_iter().collect(),
             (None, true) => Vec::new(),
@@ -139,6 +143,7 @@ const SCOPE_V6_LINK: u8 = 2;
 fn scope(address: Ipv6Addr) -> u8 {
     let [first, second, ..] = address.octets();
     match address {
+        a if a.is_unspecified() => 0,
         a if a.is_multicast() => second & 0x0f,
         a if a.is_loopback() || a.is_unicast_link_local() => SCOPE_V6_LINK,
         _ if first == 0xfe && second & 0xc0 == 0xc0 => 5,

@@ -94,15 +94,22 @@ pub(super) fn v4<'a>(tables: &[&Table<'a>], key: &Key) -> Found<'a> {
     if tables.len() > 1 {
         nodes.sort_by_key(|(len, n, _)| (Reverse(*len), *n));
     }
+    let mut left_out = None;
     for route in nodes.into_iter().flat_map(|(_, _, routes)| routes) {
-        if !fits_tos(route, key) {
+        if !fits_tos(route, key) || left_out == Some(route.dst.bits()) {
             continue;
         }
         if let Some(found) = refusing(route) {
             return found;
         }
         let good = route.hops.iter().find(|h| is_good(h) && (key.oif == 0 || h.link == key.oif));
-        let Some(first) = good else { continue };
+        let Some(first) = good else {
+            // Where a nexthop object will not do, the kernel leaves the whole leaf: all prefixes
+            // that begin with the same address (`miss` in fib_table_lookup).
+            let dead = route.hops.iter().all(|h| h.flags & RTNH_F_DEAD != 0);
+            left_out = (route.nhid.is_some() && !dead).then_some(route.dst.bits()).or(left_out);
+            continue;
+        };
         // fib_select_path: who asked for a link gets the first hop by it, all others any hop that
         // is alive. A group of nexthop objects may choose a dead one too (nexthop_select_path).
         let hops = if key.oif != 0 || route.hops.len() == 1 {
@@ -151,7 +158,17 @@ impl<'a> Table<'a> {
             lookup.snapshot.sysctls.number(&sysctl::conf(Family::V6, "all", "forwarding"));
         let passes: &[bool] = if forwarding.unwrap_or(0) == 0 { &[true, false] } else { &[false] };
         for &reachable in passes {
-            for (_, routes) in self.nodes(Family::V6, address_bits(key.to)) {
+            let mut found = false;
+            for (len, routes) in self.nodes(Family::V6, address_bits(key.to)) {
+                // Of a prefix with source-specific routes, of which none is for the source, the others
+                // are not seen, unless it is everything: fib6_node_lookup_1 goes on to shorter ones.
+                // Once there was a place to begin at, they are (fib6_backtrack).
+                let specific = routes[0].src.is_some();
+                let fits = |r: &&&Route| r.src.is_some_and(|src| src.contains(key.from));
+                if !found && specific && len != 0 && !routes.iter().any(|r| fits(&r)) {
+                    continue;
+                }
+                found = true;
                 // The routes of one source prefix stand together, the longest first.
                 for same in routes.chunk_by(|a, b| a.src == b.src) {
                     if same[0].src.is_some_and(|src| !src.contains(key.from)) {

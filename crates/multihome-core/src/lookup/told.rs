@@ -1,21 +1,21 @@
 //! Answers as far as the kernel tells them: what `ip route get` can show of a decision.
 //!
 //! `RTM_GETROUTE` says less than there is to know (`rt_fill_info`, `rt6_fill_node`): no source for
-//! what came in, of IPv6 not which error a rule gave. [`Outcome::told`] leaves out of an outcome
+//! what came in, nothing of the route that refuses. [`Outcome::told`] leaves out of an outcome
 //! what the kernel leaves out, so that the two can be compared ([`Told::is`]).
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::{By, Flow, Outcome, Refusal};
-use crate::model::names::{self, Names};
-use crate::model::{Route, RouteKind};
+use super::{Flow, Outcome, Refusal};
+use crate::model::RouteKind;
+use crate::model::names::{self, Names, TABLE_LOCAL, TABLE_MAIN};
 use crate::prefix::Family;
 
 /// What the kernel tells of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// It goes this way. IPv6 answers so with routes that refuse, too: [`Way::kind`] tells.
+    /// It goes this way.
     Sent(Way),
     /// It is refused.
     Refused(Refusal),
@@ -28,7 +28,7 @@ pub struct Way {
     pub table: Option<u32>,
     /// What becomes of it.
     pub kind: RouteKind,
-    /// The link that it leaves by; the loopback for what is kept, 0 for what is refused.
+    /// The link that it leaves by; the loopback for what is kept.
     pub link: u32,
     /// The gateway, where it goes through one.
     pub gateway: Option<IpAddr>,
@@ -45,10 +45,15 @@ impl Told {
     #[must_use]
     pub fn is(&self, other: &Told) -> bool {
         let same = |a: Option<u32>, b: Option<u32>| a.zip(b).is_none_or(|(a, b)| a == b);
+        // As long as the two share a trie (fib_trie_unmerge), the kernel says main for both.
+        let shared = |way: &Way| match way.table {
+            Some(TABLE_LOCAL) if way.metric.is_none() => Some(TABLE_MAIN),
+            table => table,
+        };
         match (self, other) {
             (Told::Sent(a), Told::Sent(b)) => {
                 (a.kind, a.link, a.gateway, a.source) == (b.kind, b.link, b.gateway, b.source)
-                    && same(a.table, b.table)
+                    && same(shared(a), shared(b))
                     && same(a.metric, b.metric)
             }
             // Since Linux 6.15 the reverse path filter says EINVAL.
@@ -93,17 +98,11 @@ impl Told {
 // ===== impl Way =====
 
 impl Way {
-    /// Without what means nothing: where a refused packet would have gone, and the source of one
-    /// that has come in.
+    /// Without the source of what has come in, which is not told, and without one that says nothing.
     #[must_use]
     pub fn plain(mut self, flow: &Flow) -> Way {
-        if flow.iif.is_some() || refuses(self.kind) {
-            self.source = None;
-        }
-        if refuses(self.kind) {
-            self.link = 0;
-            self.gateway = None;
-        }
+        let told = |a: &IpAddr| flow.iif.is_none() && !a.is_unspecified();
+        self.source = self.source.filter(told);
         self
     }
 }
@@ -114,24 +113,18 @@ impl Outcome<'_> {
     /// What the kernel would tell of it.
     #[must_use]
     pub fn told(&self, flow: &Flow) -> Told {
-        let v6 = flow.family() == Family::V6;
-        let of = |route: &Route| (Some(route.table), v6.then_some(route.metric));
-        let way = match self {
-            Outcome::Sent(path) => {
-                let (table, metric) = path.route.map_or((None, None), of);
-                let (kind, link) = (path.kind, path.link);
-                Way { table, kind, link, gateway: path.gateway, source: path.source, metric }
-            }
-            Outcome::Refused { by: By::Route(_, route), .. } if v6 => {
-                let (table, metric) = of(route);
-                Way { table, kind: route.kind, link: 0, gateway: None, source: None, metric }
-            }
-            // The kernel's own routes for these are in no table, and inet6_rtm_getroute says
-            // ENETUNREACH where a route is in none.
-            Outcome::Refused { by: By::Rule(_) | By::NoRoute, .. } if v6 => {
-                return Told::Refused(Refusal::NetworkUnreachable);
-            }
+        let path = match self {
+            Outcome::Sent(path) => path,
             Outcome::Refused { error, .. } => return Told::Refused(*error),
+        };
+        let v6 = flow.family() == Family::V6;
+        let way = Way {
+            table: path.route.map(|r| r.table),
+            kind: path.kind,
+            link: path.link,
+            gateway: path.gateway,
+            source: path.source,
+            metric: path.route.filter(|_| v6).map(|r| r.metric),
         };
         Told::Sent(way.plain(flow))
     }
@@ -187,12 +180,6 @@ impl Flow {
         }
         out
     }
-}
-
-// ===== helpers =====
-
-fn refuses(kind: RouteKind) -> bool {
-    matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
 }
 
 #[cfg(test)]

@@ -598,10 +598,12 @@ fn address_key(address: &Address) -> AddressKey {
     (address.link, address.local, address.prefix_len, address.peer)
 }
 
-/// Whether two routes of one key are one object: the same protocol, kind and hops. Flags and
-/// lifetimes change in place.
+/// Whether two routes of one key are one object: the same protocol, kind and hops; in IPv4 the same
+/// source and scope, too (`fib_find_info`). Flags and lifetimes change in place.
 fn is_same_route(a: &Route, b: &Route) -> bool {
-    a.protocol == b.protocol
+    let v4 = a.family() == Family::V4;
+    (!v4 || a.prefsrc == b.prefsrc && a.scope == b.scope)
+        && a.protocol == b.protocol
         && a.kind == b.kind
         && a.nhid == b.nhid
         && a.hops.len() == b.hops.len()
@@ -623,6 +625,17 @@ mod tests {
         assert!(snapshot.apply(Event::DelRule(rule.clone())).is_empty());
         assert!(snapshot.apply(Event::DelRule(rule)).rules);
         assert_eq!(snapshot.rules().count(), 0);
+    }
+
+    #[test]
+    fn ipv4_routes_that_differ_in_source_or_scope_are_two() {
+        let mut snapshot = Snapshot::default();
+        let route = Route::new(255, "10.0.3.0/32".parse().unwrap());
+        for source in ["10.0.3.0", "10.0.2.254", "10.0.3.0"] {
+            let prefsrc = Some(source.parse().unwrap());
+            snapshot.insert_route(Route { prefsrc, ..route.clone() });
+        }
+        assert_eq!(snapshot.routes().count(), 2);
     }
 
     #[test]

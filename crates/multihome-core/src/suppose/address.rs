@@ -109,7 +109,7 @@ fn routes_of(snapshot: &Snapshot, address: &Address) -> Vec<Route> {
             let prefsrc = Some(primary);
             let local = made(TABLE_LOCAL, host);
             routes.push(Route { kind: RouteKind::Local, scope: SCOPE_HOST, prefsrc, ..local });
-            let connected = !address.is_secondary() && !(network == host && address.peer.is_none());
+            let connected = !address.is_secondary() && (network != host || address.peer.is_some());
             if up && connected {
                 if makes_network {
                     routes.push(Route { scope: SCOPE_LINK, prefsrc, ..made(TABLE_MAIN, network) });

@@ -85,7 +85,7 @@ pub enum Fault {
         /// Whether it is for a local network, which no uplink leads to.
         local: bool,
         /// The rule that says so.
-        rule: Option<Rule>,
+        rule: Option<Box<Rule>>,
     },
     /// It is kept by the host, and is for somebody else.
     Kept,
@@ -99,9 +99,9 @@ pub enum Fault {
         /// With which error.
         error: Refusal,
         /// The rule that led there.
-        rule: Option<Rule>,
+        rule: Option<Box<Rule>>,
         /// The route that refuses.
-        route: Option<Route>,
+        route: Option<Box<Route>>,
     },
     /// The request does not come in: the reverse path filter.
     ReversePath,
@@ -123,9 +123,9 @@ pub enum Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// A rule, and what it asks for.
-    Rule(Rule, &'static str),
+    Rule(Box<Rule>, &'static str),
     /// A route, and what it leads through.
-    Route(Route, &'static str),
+    Route(Box<Route>, &'static str),
     /// The snapshot does not say.
     Unknown(&'static str),
 }
@@ -288,8 +288,8 @@ impl Asker<'_> {
 impl Reason {
     fn of(doubt: &Doubt<'_>) -> Reason {
         match doubt {
-            Doubt::Rule(rule, what) => Reason::Rule((*rule).clone(), what),
-            Doubt::Route(route, what) => Reason::Route((*route).clone(), what),
+            Doubt::Rule(rule, what) => Reason::Rule(Box::new((*rule).clone()), what),
+            Doubt::Route(route, what) => Reason::Route(Box::new((*route).clone()), what),
             Doubt::Unknown(what) => Reason::Unknown(what),
         }
     }

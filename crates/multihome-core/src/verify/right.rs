@@ -272,7 +272,7 @@ impl Expected {
                     by: path.link,
                     right: links.iter().copied().collect(),
                     local: *local,
-                    rule: path.rule.cloned(),
+                    rule: path.rule.cloned().map(Box::new),
                 })
             }
             (expected, Outcome::Refused { error, by }) => {
@@ -288,8 +288,10 @@ impl Expected {
                     return Ok(None);
                 }
                 let (rule, route) = match by {
-                    By::Rule(rule) => (Some((*rule).clone()), None),
-                    By::Route(rule, route) => (Some((*rule).clone()), Some((*route).clone())),
+                    By::Rule(rule) => (Some(Box::new((*rule).clone())), None),
+                    By::Route(rule, route) => {
+                        (Some(Box::new((*rule).clone())), Some(Box::new((*route).clone())))
+                    }
                     By::NoRoute | By::Sanity(_) => (None, None),
                 };
                 Err(Fault::Refused { error: *error, rule, route })

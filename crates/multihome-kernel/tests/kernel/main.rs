@@ -4,9 +4,11 @@
 //! one makes the tests fail, not pass.
 
 mod apply;
+mod differ;
 mod netns;
 mod observe;
 mod oracle;
+mod suppose;
 mod watch;
 
 use std::process::{Command, ExitCode};
@@ -45,10 +47,32 @@ const TESTS: &[Test] = &[
     ("errors_belong_to_their_request", apply::errors_belong_to_their_request),
     ("changes_are_carried_out", apply::changes_are_carried_out),
     ("a_jump_that_moves_leaves_no_gap", apply::a_jump_that_moves_leaves_no_gap),
+    ("a_link_that_goes_down_is_supposed_right", suppose::a_link_that_goes_down_is_supposed_right),
+    ("kept_addresses_are_supposed_right", suppose::kept_addresses_are_supposed_right),
+    ("a_lost_carrier_is_supposed_right", suppose::a_lost_carrier_is_supposed_right),
+    (
+        "a_lost_carrier_that_counts_is_supposed_right",
+        suppose::a_lost_carrier_that_counts_is_supposed_right,
+    ),
+    ("addresses_that_come_are_supposed_right", suppose::addresses_that_come_are_supposed_right),
+    (
+        "a_secondary_address_that_goes_is_supposed_right",
+        suppose::a_secondary_address_that_goes_is_supposed_right,
+    ),
+    (
+        "an_ipv6_address_that_goes_is_supposed_right",
+        suppose::an_ipv6_address_that_goes_is_supposed_right,
+    ),
+    (
+        "the_last_address_that_goes_is_supposed_right",
+        suppose::the_last_address_that_goes_is_supposed_right,
+    ),
+    ("routes_are_supposed_right", suppose::routes_are_supposed_right),
     ("events_lead_to_what_a_dump_shows", watch::events_lead_to_what_a_dump_shows),
     ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),
     ("an_event_carries_the_port_of_its_request", watch::an_event_carries_the_port_of_its_request),
     ("an_overrun_is_told_and_survived", watch::an_overrun_is_told_and_survived),
+    ("the_kernel_and_the_reenactment_agree", differ::the_kernel_and_the_reenactment_agree),
 ];
 
 fn main() -> ExitCode {
@@ -78,6 +102,7 @@ fn main() -> ExitCode {
             .expect("this program once more");
         if output.status.success() {
             println!("test {name} ... ok");
+            print!("{}", String::from_utf8_lossy(&output.stdout));
         } else {
             failed += 1;
             println!("test {name} ... FAILED ({})", output.status);

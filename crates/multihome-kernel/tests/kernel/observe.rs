@@ -398,6 +398,7 @@ pub fn sysctls_of_links_with_addresses_are_read() {
         sysctl::write(path, value).unwrap();
     }
     ip("address flush dev v.d");
+    ip("link set v.d down");
     let snapshot = circumstances();
     let directory = |family: &str, link: &str| {
         let path = format!("/proc/sys/net/{family}/conf/{link}");

@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use multihome_core::{Memory, Scene, plan};
+use multihome_core::Scene;
 
-use super::read;
+use super::read::{Seen, look_at_all};
 use crate::cli::{DiagramArgs, DiagramFormat};
 use crate::config_files;
 use crate::error::Failure;
-use crate::memory_file::MemoryFile;
 use crate::output::{self, Style};
-use crate::run_dir::RunDir;
 use crate::words::diagram::{dot, remedy, svg, text};
 
 /// Draws the host.
@@ -39,17 +37,7 @@ fn drawn(scene: &Scene, format: DiagramFormat, style: Style) -> String {
 
 fn scene(named: Option<&Path>, args: &DiagramArgs) -> Result<Scene, Failure> {
     let config = config_files::read(named)?;
-    // All routes, also those that no plan depends on: a look-up does.
-    let snapshot = match &args.reading.snapshot {
-        Some(path) => read::from_file(path)?,
-        None => read::live()?,
-    };
-    // A snapshot in a file is of another time or host, so what this host remembers does not apply.
-    let memory = match &args.reading.snapshot {
-        Some(_) => Memory::default(),
-        None => MemoryFile::read(&RunDir::path()).memory(),
-    };
-    let plan = plan::make(&snapshot, &config, &memory);
+    let (Seen { snapshot, plan, .. }, _) = look_at_all(&config, &args.reading)?;
     let (Some(from), Some(to)) = (args.from, args.to) else {
         return Ok(Scene::of(&snapshot, &plan));
     };

@@ -4,21 +4,17 @@ use std::path::Path;
 
 use multihome_core::doctor::{self, Severity};
 
-use super::read::{Seen, look};
+use super::read::{Seen, look_at_all};
 use crate::cli::Reading;
 use crate::config_files;
 use crate::error::{Failure, PENDING};
-use crate::host;
 use crate::output::{self, Style};
 use crate::words::doctor::Report;
 
 /// Looks for what breaks a host with several networks, and says what to do about it.
 pub fn doctor(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
-    let Seen { mut snapshot, plan, changes } = look(&config, args)?;
-    if args.snapshot.is_none() {
-        snapshot.host = Some(host::read());
-    }
+    let (Seen { snapshot, plan, changes }, _) = look_at_all(&config, args)?;
     let diagnosis = doctor::examine(&snapshot, &plan, &changes);
     let report = Report::new(&diagnosis, &snapshot);
     if args.json {

@@ -4,8 +4,10 @@ mod change;
 mod config;
 mod diagram;
 mod doctor;
+mod explain;
 mod hook;
 mod read;
+mod verify;
 
 pub use change::{require_net_admin, rise};
 pub use diagram::text as diagram_text;
@@ -23,6 +25,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Plan(args) => read::plan(named, args),
         Command::Diagram(args) => diagram::diagram(named, args),
         Command::Doctor(args) => doctor::doctor(named, args),
+        Command::Explain(args) => explain::explain(named, args),
+        Command::Verify(args) => verify::verify(named, args),
+        Command::WhatIf(args) => verify::what_if(named, args),
         Command::Snapshot(args) => read::snapshot(args),
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),

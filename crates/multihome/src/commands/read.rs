@@ -15,6 +15,7 @@ use crate::config_files;
 use crate::engine::{Engine, Goal, Steps};
 use crate::error::{self, Failure, PENDING};
 use crate::host;
+use crate::memory_file::MemoryFile;
 use crate::output::{self, Style};
 use crate::rt_tables;
 use crate::run_dir::RunDir;
@@ -100,8 +101,8 @@ pub struct Seen {
     pub changes: Vec<Change>,
 }
 
-/// Looks at the kernel, or at a file. A snapshot in a file is of another time or host, so what
-/// this host remembers does not apply to it.
+/// Looks at the kernel as far as the plan depends on it, or at a file. A snapshot in a file is of
+/// another time or host, so what this host remembers does not apply to it.
 pub fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
     if let Some(path) = &args.snapshot {
         let snapshot = from_file(path)?;
@@ -111,12 +112,24 @@ pub fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
     }
     let mut engine = Engine::open(config.clone(), &RunDir::path())?;
     engine.observe()?;
-    engine.observe_circumstances();
     let Steps { plan, changes, .. } = engine.prepare(Goal::Plan)?;
     Ok(Seen { snapshot: engine.into_snapshot(), plan, changes })
 }
 
-pub(super) fn live() -> Result<Snapshot, Failure> {
+/// Looks at all that the kernel holds and decides by, or at a file, and makes the plan of it. What no
+/// plan depends on is of interest to whoever asks where a packet goes. Beside it, what is remembered.
+pub fn look_at_all(config: &Config, args: &Reading) -> Result<(Seen, Memory), Failure> {
+    let (snapshot, mut memory) = match &args.snapshot {
+        Some(path) => (from_file(path)?, Memory::default()),
+        None => (live()?, MemoryFile::read(&RunDir::path()).memory()),
+    };
+    memory.update(&snapshot, config);
+    let plan = plan::make(&snapshot, config, &memory);
+    let changes = diff(&snapshot, &plan);
+    Ok((Seen { snapshot, plan, changes }, memory))
+}
+
+fn live() -> Result<Snapshot, Failure> {
     let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
     let mut snapshot = kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
     kernel.circumstances(&mut snapshot);

@@ -4,9 +4,13 @@
 pub mod config;
 pub mod diagram;
 pub mod doctor;
+pub mod explain;
+pub mod fault;
 pub mod plan;
 pub mod rival;
 pub mod status;
+pub mod verify;
+pub mod what_if;
 
 use std::net::IpAddr;
 

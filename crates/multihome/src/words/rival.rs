@@ -159,7 +159,7 @@ fn asked(asked: Asked, has_detours: bool) -> &'static str {
 }
 
 /// Lines to be pasted: they are never broken.
-pub(super) fn list(out: &mut String, lines: &[String], shown: usize, more: &str) {
+fn list(out: &mut String, lines: &[String], shown: usize, more: &str) {
     for line in lines.iter().take(shown) {
         let _ = writeln!(out, "    {line}");
     }

@@ -58,6 +58,7 @@ fn reading_changes_nothing() {
         "plan --json",
         "status",
         "status --json",
+        "doctor",
         "snapshot",
         "config show",
         "config check",
@@ -208,6 +209,9 @@ fn without_privileges_only_looking_is_allowed() {
     let status = as_nobody("status");
     assert_code(&status, 2);
     assert_eq!(status.out, world.multihome("status").out);
+    let doctor = as_nobody("doctor");
+    assert_eq!(doctor.code, Some(2), "{doctor:#?}");
+    assert_eq!((doctor.err.as_str(), &doctor.out), ("", &world.multihome("doctor").out));
     let snapshot = as_nobody("snapshot");
     assert_code(&snapshot, 0);
     assert_eq!(snapshot.err, "");
@@ -235,7 +239,7 @@ fn a_pipe_gets_no_colours_and_a_terminal_does() {
 
 fn a_closed_pipe_is_no_error() {
     let world = World::new(Topology::TwoSubnets);
-    for command in ["status", "plan", "snapshot", "plan --json", "--help"] {
+    for command in ["status", "plan", "doctor", "snapshot", "plan --json", "--help"] {
         for _ in 0..10 {
             let mut child = world
                 .host()
@@ -295,7 +299,9 @@ fn wrong_usage_is_told() {
 fn json_is_json() {
     let world = World::new(Topology::Containers);
     for _ in 0..2 {
-        for command in ["status --json", "plan --json", "snapshot", "config show --json"] {
+        for command in
+            ["status --json", "plan --json", "doctor --json", "snapshot", "config show --json"]
+        {
             let said = world.multihome(command);
             let value: Value = serde_json::from_str(&said.out).unwrap();
             assert!(value.is_object(), "{command}");

@@ -15,6 +15,8 @@ mod common;
 mod addresses;
 mod commands;
 mod daemon;
+mod doctor;
+mod explain;
 mod foreign;
 mod gateways;
 mod hints;
@@ -24,6 +26,7 @@ mod rivals;
 mod robustness;
 mod seeds;
 mod topologies;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -45,6 +48,9 @@ const TESTS: &[&[Test]] = &[
     daemon::TESTS,
     own_files::TESTS,
     commands::TESTS,
+    explain::TESTS,
+    doctor::TESTS,
+    verify::TESTS,
 ];
 
 fn main() -> ExitCode {

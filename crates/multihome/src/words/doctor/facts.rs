@@ -4,31 +4,28 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use multihome_core::Family;
 use multihome_core::conflict::Conflict;
-use multihome_core::doctor::{Fact, Finding, Severity, Strict};
+use multihome_core::doctor::{Fact, Finding, Severity};
 use multihome_core::model::host::UdpSocket;
 use multihome_core::model::names::word;
-use multihome_core::model::sysctl::{conf, display};
 use multihome_core::model::{Names, Neighbour, Route, Rule};
 use multihome_core::plan::Note;
 
-use super::Found;
+use super::{Found, sysctls};
 use crate::words::rival::{RivalStatus, deletion};
 use crate::words::{conflict, note, plural};
 
 /// What is said of one fact.
 #[derive(Default)]
-struct Words {
-    subject: String,
-    evidence: String,
-    consequence: String,
-    remedy: String,
-    commands: Vec<String>,
+pub(super) struct Words {
+    pub(super) subject: String,
+    pub(super) evidence: String,
+    pub(super) consequence: String,
+    pub(super) remedy: String,
+    pub(super) commands: Vec<String>,
 }
 
 /// Rules that are moved out of the way go here: behind all of ours, before main's.
 const BEHIND_OURS: u32 = 32_000;
-/// What is done by a command lasts until the next boot.
-const SYSCTL: &str = "set it, and write the same into a file of /etc/sysctl.d, so that it stays";
 /// What mends everything that is pending.
 const APPLY: &str = "`multihome run` keeps it right; once, it is";
 
@@ -74,13 +71,16 @@ fn words(finding: &Finding, names: &Names) -> Words {
         },
         Fact::SameJob(rival) => {
             let status = RivalStatus::new(rival, names);
+            let mut consequence = vec![status.meaning()];
+            consequence.extend(status.cure.mind.clone());
             let mut commands = status.cure.commands.clone();
             commands.extend(status.cure.deletions.clone());
             Words {
                 subject: rival.uplinks.join(", "),
                 evidence: status.head(),
-                consequence: status.meaning(),
-                remedy: status.cure.what,
+                consequence: consequence.join(" "),
+                // It is a sentence of its own in `status`.
+                remedy: status.cure.what.replacen("To ", "to ", 1),
                 commands,
             }
         }
@@ -121,7 +121,7 @@ fn words(finding: &Finding, names: &Names) -> Words {
         },
         Fact::NetworkdForeignRules | Fact::NetworkdForeignRoutes => of_networkd(&finding.fact),
         Fact::WildcardUdp { sockets } => wildcard_udp(sockets),
-        fact => of_sysctls(fact, names),
+        fact => sysctls::words(fact, names),
     }
 }
 
@@ -324,152 +324,6 @@ fn gateway_silent(uplink: &str, neighbour: &Neighbour) -> Words {
 
 fn is_link_local(address: Ipv6Addr) -> bool {
     address.segments()[0] & 0xffc0 == 0xfe80
-}
-
-// ===== sysctls =====
-
-/// The command that sets a link's value.
-fn set(family: Family, link: &str, key: &str, value: u8) -> String {
-    format!("sysctl -w {}={value}", word(&display(&conf(family, link, key))))
-}
-
-fn of_sysctls(fact: &Fact, names: &Names) -> Words {
-    match fact {
-        Fact::RpFilter { uplink, by_all, strict, dropped } => {
-            rp_filter(uplink, *by_all, strict, *dropped)
-        }
-        Fact::ArpFlux { links: [a, b], prefix, answering, cloud } => Words {
-            subject: format!("{a}, {b}"),
-            evidence: format!(
-                "both are in {prefix}, and {} for every address of this host (arp_ignore=0, \
-                 arp_filter=0)",
-                match answering.as_slice() {
-                    [one] => format!("{one} answers ARP"),
-                    _ => "both answer ARP".into(),
-                }
-            ),
-            consequence: match cloud {
-                Some(cloud) => format!(
-                    "no harm in a network of {cloud}, where the cards themselves are not heard"
-                ),
-                None => "neighbours learn the wrong card for an address: it is cut off when that \
-                         card goes, and where a switch ties addresses to ports"
-                    .into(),
-            },
-            remedy: SYSCTL.into(),
-            commands: answering
-                .iter()
-                .flat_map(|link| {
-                    [("arp_ignore", 1), ("arp_announce", 2)]
-                        .map(|(key, value)| set(Family::V4, link, key, value))
-                })
-                .collect(),
-        },
-        Fact::SrcValidMark { uplinks, rule } => Words {
-            subject: uplinks.join(", "),
-            evidence: format!(
-                "rp_filter is 1 (strict) and src_valid_mark 0, beside the rule {}",
-                rule.display(names)
-            ),
-            consequence: "what comes in for the tunnel is dropped: its way back seems to be the \
-                          tunnel itself"
-                .into(),
-            remedy: SYSCTL.into(),
-            commands: vec![set(Family::V4, "all", "src_valid_mark", 1)],
-        },
-        Fact::LinkdownRoutes { uplink, family, takes_default } => Words {
-            subject: uplink.clone(),
-            evidence: format!(
-                "{uplink} has no carrier, and its {family} routes are used all the same \
-                 (ignore_routes_with_linkdown=0)"
-            ),
-            consequence: if *takes_default {
-                format!(
-                    "what this host sends is lost at {uplink}, although main has another default"
-                )
-            } else {
-                "what its addresses answer is lost, and nobody is told".into()
-            },
-            remedy: SYSCTL.into(),
-            commands: vec![set(*family, uplink, "ignore_routes_with_linkdown", 1)],
-        },
-        Fact::PromoteSecondaries { uplink, primary, secondaries } => Words {
-            subject: uplink.clone(),
-            evidence: format!(
-                "{} are secondary to {primary} (promote_secondaries=0)",
-                secondaries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            ),
-            consequence: format!("whoever removes {primary} removes all of them"),
-            remedy: SYSCTL.into(),
-            commands: vec![set(Family::V4, uplink, "promote_secondaries", 1)],
-        },
-        Fact::KeepAddrOnDown { uplink, prefixes } => Words {
-            subject: uplink.clone(),
-            evidence: format!(
-                "{uplink} is up without the IPv6 addresses that its rules are for ({}; \
-                 keep_addr_on_down=0)",
-                prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            ),
-            consequence: "the kernel took them when the link was set down, and nobody has brought \
-                          them back"
-                .into(),
-            remedy: "let their manager configure the link again; so that addresses set by hand \
-                     stay the next time"
-                .into(),
-            commands: vec![set(Family::V6, uplink, "keep_addr_on_down", 1)],
-        },
-        Fact::AcceptRaForwarding { uplink, lost } => Words {
-            subject: uplink.clone(),
-            evidence: "it forwards IPv6, and accept_ra is 1".into(),
-            consequence: format!(
-                "the kernel hears no router on it: its addresses and its gateway {}",
-                if *lost { "are gone" } else { "end with their lifetimes" }
-            ),
-            remedy: SYSCTL.into(),
-            commands: vec![set(Family::V6, uplink, "accept_ra", 2)],
-        },
-        _ => Words::default(), // the caller gives no others
-    }
-}
-
-fn rp_filter(uplink: &str, by_all: bool, strict: &Strict, dropped: Option<u64>) -> Words {
-    let path = conf(Family::V4, if by_all { "all" } else { uplink }, "rp_filter");
-    let dropped = match dropped {
-        None | Some(0) => String::new(),
-        Some(n) => {
-            let packets = if n == 1 { "1 packet".to_owned() } else { format!("{n} packets") };
-            format!("; the kernel has dropped {packets} for it (IPReversePathFilter)")
-        }
-    };
-    let (why, consequence, remedy, command) = match strict {
-        Strict::WithoutRules(addresses) => {
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            let addresses = addresses.join(", ");
-            (
-                format!("no rule of multihome's leads answers of {addresses} home"),
-                format!(
-                    "requests to {addresses} are dropped unless they come from the same subnet"
-                ),
-                "with the rules a strict filter does no harm",
-                "multihome apply".to_owned(),
-            )
-        }
-        Strict::Forwarding => (
-            format!("{uplink} forwards"),
-            "what comes in by it for a container (a published port) is dropped; what the host \
-             itself answers is not touched"
-                .to_owned(),
-            SYSCTL,
-            set(Family::V4, uplink, "rp_filter", 2),
-        ),
-    };
-    Words {
-        subject: uplink.to_owned(),
-        evidence: format!("{} is 1 (strict), and {why}{dropped}", display(&path)),
-        consequence,
-        remedy: remedy.to_owned(),
-        commands: vec![command],
-    }
 }
 
 // ===== programs =====

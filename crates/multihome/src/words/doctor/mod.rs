@@ -2,6 +2,7 @@
 //! and what to do.
 
 mod facts;
+mod sysctls;
 
 use std::fmt::Write as _;
 

@@ -1,0 +1,88 @@
+//! What is wrong with an answer, what cannot be told of it, and what configuration accepts: the
+//! words that `verify`, `what-if` and `explain` share.
+
+use std::borrow::Cow;
+
+use multihome_core::lookup::Refusal;
+use multihome_core::model::{Names, Rule};
+use multihome_core::verify::{Accepted, Fault, Reason};
+
+/// What is wrong, in one sentence; `owner` is the link that has the address.
+pub fn fault(fault: &Fault, owner: u32, names: &Names) -> String {
+    let owner = names.link(owner);
+    let link = |l: u32| names.link(l);
+    let by_rule = |rule: &Option<Box<Rule>>| {
+        rule.as_ref().map_or_else(String::new, |r| format!(" (rule {})", r.display(names)))
+    };
+    match fault {
+        Fault::Door { by, right, local: true, rule } => {
+            let right: Vec<Cow<'_, str>> = right.iter().map(|l| link(*l)).collect();
+            format!(
+                "what {owner} answers to the local network of {} leaves by {}{}",
+                right.join(", "),
+                link(*by),
+                by_rule(rule)
+            )
+        }
+        Fault::Door { by, rule, .. } => {
+            format!("{owner} answers by {}{}", link(*by), by_rule(rule))
+        }
+        Fault::Kept => format!("{owner} answers itself: the host keeps what is for others"),
+        Fault::NotKept { by } => {
+            format!("what {owner} answers to the host itself leaves by {}", link(*by))
+        }
+        Fault::Refused { error, rule, route } => {
+            let by = match (route, rule) {
+                (Some(route), _) => format!(" by `{}`", route.display(names)),
+                (None, Some(rule)) => format!(" by rule {}", rule.display(names)),
+                (None, None) => String::new(),
+            };
+            format!("{owner} cannot answer, though it has a way: {}{by}", error.name())
+        }
+        Fault::ReversePath => format!(
+            "requests to {owner}'s address are dropped: rp_filter, for the answer goes elsewhere"
+        ),
+        Fault::NotAccepted { error } => {
+            format!("requests to {owner}'s address are dropped ({})", error.name())
+        }
+        Fault::Forwarded { by } => {
+            format!("requests to {owner}'s address are sent on by {}", link(*by))
+        }
+        Fault::Unproven(why) => format!("not known: {}", reason(why, names)),
+    }
+}
+
+/// Why something cannot be told.
+pub fn reason(reason: &Reason, names: &Names) -> String {
+    match reason {
+        Reason::Unknown("rp_filter") => "rp_filter, which the snapshot does not have".into(),
+        Reason::Unknown(what) => (*what).into(),
+        Reason::Rule(rule, what) => format!("{what} (rule {})", rule.display(names)),
+        Reason::Route(route, what) => format!("{what} ({})", route.display(names)),
+    }
+}
+
+/// What configuration asks for.
+pub fn accepted(accepted: Accepted, names: &Names) -> String {
+    match accepted {
+        Accepted::Primary(link) => format!("`primary` leaves {} to main", names.link(link)),
+        Accepted::Fallthrough(link) => {
+            format!(
+                "`on_down` lets {} use another uplink while it has no way out",
+                names.link(link)
+            )
+        }
+    }
+}
+
+/// An error with the words that a program shows for it.
+pub fn refusal(error: Refusal) -> &'static str {
+    match error {
+        Refusal::NetworkUnreachable => "ENETUNREACH (Network is unreachable)",
+        Refusal::HostUnreachable => "EHOSTUNREACH (No route to host)",
+        Refusal::Prohibited => "EACCES (Permission denied)",
+        Refusal::Invalid => "EINVAL (dropped, or Invalid argument)",
+        Refusal::NoDevice => "ENODEV (No such device)",
+        Refusal::CrossDevice => "EXDEV (dropped)",
+    }
+}

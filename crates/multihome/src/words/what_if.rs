@@ -1,0 +1,139 @@
+//! `multihome what-if`: what would become of a host, and what multihome would do about it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::plural;
+use super::verify::{Verified, VerifyJson, write_groups};
+use crate::output::Style;
+
+/// The JSON of `what-if`.
+#[derive(Debug, Serialize)]
+pub struct WhatIfJson {
+    /// What was supposed, in order.
+    pub supposed: Vec<String>,
+    /// The host as it is.
+    pub before: VerifyJson,
+    /// The host as it would be, before multihome does anything.
+    pub at_once: VerifyJson,
+    /// What multihome would do, as `ip` commands.
+    pub changes: Vec<String>,
+    /// The host after that.
+    pub settled: VerifyJson,
+    /// Interfaces that would become uplinks.
+    pub new_uplinks: Vec<String>,
+    /// Interfaces that would be uplinks no more.
+    pub lost_uplinks: Vec<String>,
+}
+
+/// A host before and after.
+pub struct WhatIf<'a> {
+    /// What was supposed.
+    pub supposed: Vec<String>,
+    /// The host as it is.
+    pub before: Verified<'a>,
+    /// As it would be.
+    pub at_once: Verified<'a>,
+    /// After multihome's steps.
+    pub settled: Verified<'a>,
+}
+
+impl WhatIf<'_> {
+    /// The whole of it.
+    pub fn text(&self, style: Style) -> String {
+        let mut out = String::new();
+        for what in &self.supposed {
+            let _ = writeln!(out, "supposed: {}", style.bold(what));
+        }
+        let commands = super::plan::commands(self.at_once.changes, self.at_once.names);
+        let _ = writeln!(out, "now:      {}", painted(&self.before, style));
+        let _ = writeln!(out, "then:     {}", painted(&self.at_once, style));
+        if !commands.is_empty() {
+            let steps = format!("after {}:", plural(commands.len(), "change"));
+            let _ = writeln!(out, "{steps:<9} {}", painted(&self.settled, style));
+        }
+        for name in self.new_uplinks() {
+            let _ = writeln!(out, "{name} becomes an uplink");
+        }
+        for name in self.lost_uplinks() {
+            let _ = writeln!(out, "{name} is no uplink any more");
+        }
+        if commands.is_empty() {
+            let _ = writeln!(out, "\nmultihome changes nothing");
+        } else {
+            let _ = writeln!(out, "\nmultihome would make {}:", plural(commands.len(), "change"));
+            for command in commands {
+                let _ = writeln!(out, "  {command}");
+            }
+        }
+        let known = Self::headings(&self.before);
+        let stays = Self::headings(&self.settled);
+        // What stays wrong is said once, at the end.
+        let passing = |heading: &String| !known.contains(heading) && !stays.contains(heading);
+        let new = |heading: &String| !known.contains(heading);
+        write_new(&mut out, "only until multihome has acted:", &self.at_once, passing, style);
+        write_new(&mut out, "new, and it stays so:", &self.settled, new, style);
+        out
+    }
+
+    fn headings(verified: &Verified<'_>) -> BTreeSet<String> {
+        let report = verified.report;
+        report.wrong.iter().chain(&report.unproven).map(|f| verified.why(f)).collect()
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> WhatIfJson {
+        WhatIfJson {
+            supposed: self.supposed.clone(),
+            before: self.before.json(),
+            at_once: self.at_once.json(),
+            changes: super::plan::commands(self.at_once.changes, self.at_once.names),
+            settled: self.settled.json(),
+            new_uplinks: self.new_uplinks(),
+            lost_uplinks: self.lost_uplinks(),
+        }
+    }
+
+    fn new_uplinks(&self) -> Vec<String> {
+        difference(&self.settled, &self.before)
+    }
+
+    fn lost_uplinks(&self) -> Vec<String> {
+        difference(&self.before, &self.settled)
+    }
+}
+
+fn write_new(
+    out: &mut String,
+    what: &str,
+    verified: &Verified<'_>,
+    is_new: impl Fn(&String) -> bool,
+    style: Style,
+) {
+    let report = verified.report;
+    let mut groups = verified.groups(&report.wrong);
+    groups.extend(verified.groups(&report.unproven));
+    groups.retain(|(heading, _)| is_new(heading));
+    if !groups.is_empty() {
+        let _ = writeln!(out, "\n{}", style.warn(what));
+        write_groups(out, &groups, style);
+    }
+}
+
+fn difference(a: &Verified<'_>, b: &Verified<'_>) -> Vec<String> {
+    let names = |v: &Verified<'_>| -> BTreeSet<String> {
+        v.plan.uplinks.iter().map(|p| p.uplink.name.clone()).collect()
+    };
+    names(a).difference(&names(b)).cloned().collect()
+}
+
+fn painted(verified: &Verified<'_>, style: Style) -> String {
+    let summary = verified.summary();
+    match verified.verdict() {
+        "wrong" => style.bad(&summary),
+        "not-proven" => style.warn(&summary),
+        _ => style.good(&summary),
+    }
+}
