@@ -3,6 +3,7 @@
 //! What is said is the same in all three and stands here: the headline, what is in each box, and
 //! what becomes of the request and its reply.
 
+mod boxes;
 pub mod dot;
 mod layout;
 pub mod svg;

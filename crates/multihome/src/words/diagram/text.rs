@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use multihome_core::Scene;
 use multihome_core::diagram::Place;
 
-use super::layout::fold;
+use super::boxes::fold;
 use super::printable;
 use super::{Form, Line, Tone, caption, card, gateway, headline, network, table, walks};
 use crate::output::Style;
@@ -84,7 +84,7 @@ fn write_figure(out: &mut String, scene: &Scene, style: Style) {
                 rows.push((text, way.unwrap_or_default()));
             }
         }
-        let needed = folded(lines, right - 5).len() + 2;
+        let needed = folded(lines, right - 5).len() + 1;
         while rows.len() < needed {
             rows.push((" ".repeat(left), String::new()));
         }
