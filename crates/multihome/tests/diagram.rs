@@ -10,8 +10,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Figures: name, snapshot, client and address.
-const FIGURES: [(&str, &str, Option<(&str, &str)>); 9] = [
+/// Name, snapshot, and client and address of a request.
+type Figure = (&'static str, &'static str, Option<(&'static str, &'static str)>);
+
+const FIGURES: [Figure; 9] = [
     ("cloud", "cloud", None),
     ("cloud-before", "cloud", Some(("198.51.100.7", "10.0.0.204"))),
     ("cloud-after", "cloud-managed", Some(("198.51.100.7", "10.0.0.204"))),
