@@ -21,8 +21,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::config::{Config, OnDown};
-use crate::lookup::{Doubt, Flow, Lookup, Refusal};
-use crate::model::{Route, Rule, Snapshot};
+use crate::lookup::{Doubt, Flow, Lookup, Refusal, Trace};
+use crate::model::route::RTNH_F_LINKDOWN;
+use crate::model::{Hop, Route, Rule, Snapshot};
 use crate::plan::Plan;
 use crate::prefix::{Family, address_bits};
 use crate::suppose::{carrier_lost, link_down};
@@ -202,6 +203,9 @@ fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, shortcuts: bool) -
                 Failure::Down(link) => link_down(&mut failed, link),
                 Failure::NoCarrier(link) => carrier_lost(&mut failed, link),
             }
+            if shortcuts && !decides_otherwise(&reduced, &failed) {
+                continue;
+            }
             let lookup = Lookup::new(&failed);
             let state = State::new(&host, &failed);
             for (f, s, c) in parts.get(&link).into_iter().flatten() {
@@ -238,9 +242,15 @@ impl Asker<'_> {
         }
         let expected = state.expected(source.link, to)?;
         let out = expected.answer(source.address, to);
-        let trace = lookup.trace(&out);
         self.report.questions += 1;
-        let links = failed.is_none().then(|| state.part_takers(source.link, to, &trace));
+        let (trace, links) = match failed {
+            None => {
+                let trace = lookup.trace(&out);
+                let links = state.part_takers(source.link, to, &trace);
+                (trace, Some(links))
+            }
+            Some(_) => (Trace { answer: lookup.ask(&out), ..Trace::default() }, None),
+        };
         let verdict = expected.judge(state, source.link, Family::of(to), &trace.answer);
         self.note(source.link, out, failed, &trace.answer.doubts, verdict);
         if let Some(request) = expected.request(state, source.address, to, &trace.answer) {
@@ -340,6 +350,23 @@ fn reduced(snapshot: &Snapshot, families: &[(Family, Classes); 2]) -> Snapshot {
     let mut reduced = snapshot.clone();
     reduced.remove_routes(|r| !covers_any(r));
     reduced
+}
+
+/// Whether any look-up can come out otherwise after a failure. `RTNH_F_LINKDOWN` alone decides nothing:
+/// where it does (`ignore_routes_with_linkdown`), hops are marked dead with it.
+fn decides_otherwise(before: &Snapshot, after: &Snapshot) -> bool {
+    let same_hop = |a: &Hop, b: &Hop| {
+        let flags = (a.flags ^ b.flags) & !RTNH_F_LINKDOWN;
+        flags == 0 && (a.link, a.gateway) == (b.link, b.gateway)
+    };
+    let same = |a: &Route, b: &Route| {
+        a.key() == b.key()
+            && a.hops.len() == b.hops.len()
+            && a.hops.iter().zip(&b.hops).all(|(a, b)| same_hop(a, b))
+    };
+    let mut after_routes = after.routes();
+    let routes = before.routes().all(|a| after_routes.next().is_some_and(|b| same(a, b)));
+    !(routes && after_routes.next().is_none() && before.addresses().eq(after.addresses()))
 }
 
 // ===== impl Report and Failure =====
