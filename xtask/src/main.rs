@@ -1,10 +1,11 @@
 //! Makes what is generated from the command line's definition, and checks that it is up to
-//! date: man pages, shell completions, the help reference.
+//! date: man pages, shell completions, the help reference, and the figures of the documents.
 //!
 //! `cargo run -p xtask -- generate` writes the files, `cargo run -p xtask -- check` fails when
 //! one of them differs from what would be written. They are committed, so that a package can
 //! be made without running anything, and so that a changed option shows up in a review.
 
+mod diagrams;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,9 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    match files().and_then(|files| task(&root, &files)) {
+    // The commands in the documents are given at the root.
+    let files = std::env::set_current_dir(&root).and_then(|()| files(&root));
+    match files.and_then(|files| task(&root, &files)) {
         Ok(code) => code,
         Err(e) => {
             eprintln!("error: {e}");
@@ -77,11 +80,11 @@ fn check(root: &Path, files: &Files) -> io::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Files below [`GENERATED`] that nothing generates any more.
+/// Files where only generated ones are that nothing generates any more.
 fn stale(root: &Path, files: &Files) -> io::Result<Vec<PathBuf>> {
     let mut stale = Vec::new();
-    for kind in ["man", "completions"] {
-        let directory = Path::new(GENERATED).join(kind);
+    let generated = ["man", "completions"].map(|kind| Path::new(GENERATED).join(kind));
+    for directory in generated.into_iter().chain([PathBuf::from(diagrams::DIRECTORY)]) {
         let entries = match fs::read_dir(root.join(&directory)) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
@@ -98,7 +101,7 @@ fn stale(root: &Path, files: &Files) -> io::Result<Vec<PathBuf>> {
 }
 
 /// All generated files.
-fn files() -> io::Result<Files> {
+fn files(root: &Path) -> io::Result<Files> {
     let mut command = multihome::cli::Cli::command().term_width(80);
     // Global options and the names of the pages come into being here.
     command.build();
@@ -116,6 +119,7 @@ fn files() -> io::Result<Files> {
         };
         files.insert(Path::new(GENERATED).join("completions").join(name), text);
     }
+    files.extend(diagrams::all(root)?);
     let mut help = String::new();
     write_help(&command, &mut help);
     files.insert(PathBuf::from(HELP), help.into_bytes());

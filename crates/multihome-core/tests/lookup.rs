@@ -38,7 +38,10 @@ fn every_answer_of_the_kernel_is_among_ours() {
                 .map(|o| o.told(&flow).display(&names))
                 .chain(answer.doubts.iter().map(|_| "cannot tell".to_owned()))
                 .collect();
-            if !ours.iter().any(|o| o == said || o == "cannot tell") {
+            // Where IPv4's two tables share a trie, the kernel says main for both (see Told::is).
+            let shared =
+                |o: &str| flow.to.is_ipv4() && o.replace("table local", "table main") == said;
+            if !ours.iter().any(|o| o == said || o == "cannot tell" || shared(o)) {
                 wrong += &format!("{name}: {question}\n    kernel: {said}\n    ours:   {ours:?}\n");
             }
         }

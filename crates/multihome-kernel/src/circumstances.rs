@@ -77,8 +77,8 @@ fn gateways(snapshot: &Snapshot) -> BTreeSet<(u32, IpAddr)> {
     hops.filter_map(|h| Some((h.link, h.gateway?))).collect()
 }
 
-/// The keys that matter of the whole namespace, of `all` and `default`, and of each link that can
-/// take packets of the family in: one that has an address, or is up and no port of a bridge.
+/// The keys that matter of the whole namespace, of `all` and `default`, and of each link that has
+/// an address of the family or is up.
 fn sysctls(snapshot: &Snapshot) -> Sysctls {
     let mut sysctls = Sysctls::default();
     let mut read = |path: String| {
@@ -90,8 +90,7 @@ fn sysctls(snapshot: &Snapshot) -> Sysctls {
     for (family, keys) in [(Family::V4, &CONF_V4[..]), (Family::V6, &CONF_V6[..])] {
         let mut links: BTreeSet<u32> =
             snapshot.addresses().filter(|a| a.family() == family).map(|a| a.link).collect();
-        let open = snapshot.links().filter(|l| l.is_up() && l.master.is_none());
-        links.extend(open.map(|l| l.index));
+        links.extend(snapshot.links().filter(|l| l.is_up()).map(|l| l.index));
         let names = links.into_iter().filter_map(|index| snapshot.link(index));
         for link in ["all", "default"].into_iter().chain(names.map(|l| l.name.as_str())) {
             keys.iter().for_each(|key| read(sysctl::conf(family, link, key)));

@@ -33,6 +33,7 @@ pub struct Watch {
 
 /// One announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // handed on one by one, never kept in numbers
 pub enum Noted {
     /// What happened.
     Event {

@@ -52,3 +52,18 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+/// What `multihome diagram` prints for these arguments as SVG: for the figures of documents.
+///
+/// # Errors
+/// Why there is no such figure, in words.
+pub fn diagram(arguments: &[&str]) -> Result<String, String> {
+    let words = ["multihome", "diagram", "--format", "svg"].iter().chain(arguments);
+    let cli = Cli::try_parse_from(words).map_err(|e| e.to_string())?;
+    match &cli.command {
+        cli::Command::Diagram(args) if args.reading.snapshot.is_some() => {
+            commands::diagram_text(cli.config.as_deref(), args).map_err(|e| e.to_string())
+        }
+        _ => Err("a figure of a document needs a --snapshot".into()),
+    }
+}

@@ -34,8 +34,10 @@ complete -c multihome -n "__fish_multihome_needs_command" -s h -l help -d 'Print
 complete -c multihome -n "__fish_multihome_needs_command" -s V -l version -d 'Print version'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "status" -d 'Show how the host stands: first line the verdict, then each uplink'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "plan" -d 'Show what `apply` would change, as `ip` commands; changes nothing'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "explain" -d 'Say why one packet goes where it goes: each rule, the route, and whether that is right'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "verify" -d 'Prove that every answer leaves by its door, also when any one uplink fails'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "what-if" -d 'Suppose that something happens: what multihome would do, and whether all is right then'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "diagram" -d 'Draw the host; with a request, its way in and the reply\'s way out'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "apply" -d 'Put the host right once, and exit'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "run" -d 'Keep the host right until told to stop (SIGHUP reads the configuration again)'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "down" -d 'Take away all that multihome made, exactly'
@@ -63,6 +65,23 @@ trace\t'Each event'"
 complete -c multihome -n "__fish_multihome_using_subcommand plan" -l json -d 'Print JSON'
 complete -c multihome -n "__fish_multihome_using_subcommand plan" -l detailed-exitcode -d 'Exit with 2 when changes are pending'
 complete -c multihome -n "__fish_multihome_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l iif -d 'The packet comes in by this interface, instead of being sent by this host' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l oif -d 'It is sent by a socket that is bound to this interface (SO_BINDTODEVICE)' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l mark -d 'Its mark (SO_MARK, or the firewall\'s), as 16 or 0x10' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l proto -d 'Its protocol: tcp, udp, icmp, ipv6-icmp, sctp or a number' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l sport -d 'Its source port' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l dport -d 'Its destination port' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l uid -d 'The user who sends it; what the kernel sends itself is root\'s' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l tos -d 'Its TOS or traffic class byte, as 16 or 0x10' -r
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c multihome -n "__fish_multihome_using_subcommand verify" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand verify" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand verify" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
@@ -77,7 +96,6 @@ complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l carrier-
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l add-address -d 'A link gets an address' -r
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l del-address -d 'A link loses an address' -r
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l route -d 'A route is added or deleted, in the words of `ip route`' -r
-complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l new-config -d 'Then plan by this configuration file' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l write -d 'Write the host as it would be, before multihome acts, for `--snapshot`' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
@@ -88,6 +106,20 @@ debug\t'Each look and each step'
 trace\t'Each event'"
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -l json -d 'Print JSON'
 complete -c multihome -n "__fish_multihome_using_subcommand what-if" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l format -d 'The form of the drawing' -r -f -a "text\t'Plain characters, 80 columns'
+svg\t'A picture for browsers and documents, light and dark'
+dot\t'Graphviz\'s language'"
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l from -d 'The client of a request to draw' -r
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l to -d 'The address of this host that the client asks' -r
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand diagram" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c multihome -n "__fish_multihome_using_subcommand apply" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand apply" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
 warn\t'What is not as it should be'

@@ -269,6 +269,8 @@ impl<'a> Host<'a> {
                 .snapshot
                 .routes_in(id)
                 .filter(|r| drawn(r.family()) && r.flags & RTM_F_CLONED == 0)
+                // Every link has the same.
+                .filter(|r| r.dst.is_default() || is_global(r.dst.address()))
                 .collect();
             let is_asked = rules.iter().any(|r| r.asked == Asked::Decides);
             // The kernel's own: the addresses, and what nobody uses.
@@ -312,7 +314,11 @@ impl<'a> Host<'a> {
         shown.truncate(ROUTES);
         shown.sort_by_key(|r| rank(r));
         let text = |r: &Route| self.route(r);
-        shown.iter().map(|r| TableRoute { text: text(r), decides: decides(r) }).collect()
+        let mut lines: Vec<TableRoute> =
+            shown.iter().map(|r| TableRoute { text: text(r), decides: decides(r) }).collect();
+        // Both families have it.
+        lines.dedup();
+        lines
     }
 
     /// A route without what matters less.

@@ -448,9 +448,9 @@ impl<'a> Packet<'_, 'a> {
             if accept_local {
                 return Answer::certain(Outcome::Sent(path));
             }
-            // Without rules or local routes of somebody's, only the host's own addresses are not
+            // Without rules or local routes of somebody's (fib_has_custom_local_routes), only the host's own addresses are not
             // believed. That there was such a route once, the kernel does not forget.
-            if self.merged && !lookup.has_custom_local_routes() {
+            if self.merged && lookup.made_local.is_empty() {
                 quick = Some(if lookup.owners.contains_key(&self.key.from) {
                     Outcome::sanity(Refusal::Invalid, Sanity::SourceIsOurs)
                 } else {
@@ -565,15 +565,10 @@ impl<'a> Lookup<'a> {
         let End::Route(_, route, Some(hop)) = *end else { return None };
         let gateway = hop.gateway.filter(|g| g.is_ipv4() && hop.flags & RTNH_F_ONLINK == 0)?;
         // All that leads to the loopback is this host's.
-        let ours = hop.link == self.loopback || !self.owners(merged, gateway).is_empty();
-        ours.then_some(Doubt::Route(route, "its gateway is this host"))
-    }
-
-    /// Whether somebody made a local route, in whatever table (`fib_has_custom_local_routes`).
-    fn has_custom_local_routes(&self) -> bool {
-        self.snapshot.routes().any(|r| {
-            r.family() == Family::V4 && r.kind == RouteKind::Local && r.protocol != RTPROT_KERNEL
-        })
+        let ours = hop.link == self.loopback
+            || self.made_local.iter().any(|p| p.contains(gateway))
+            || !self.owners(merged, gateway).is_empty();
+        ours.then_some(Doubt::Route(route, "its gateway was this host, perhaps, when it was made"))
     }
 
     /// The link that an IPv4 address is local to (`__ip_dev_find`): its owner, of several the one that
@@ -602,12 +597,7 @@ impl<'a> Lookup<'a> {
             return scopes;
         }
         scopes.push(if hop.gateway.is_some() { SCOPE_LINK - 1 } else { SCOPE_LINK });
-        let shares = |r: &&Route| {
-            r.family() == Family::V4
-                && r.nhid.is_some()
-                && r.hops.iter().any(|h| (h.link, h.gateway) == (hop.link, hop.gateway))
-        };
-        scopes.extend(self.snapshot.routes().filter(shares).map(|r| r.scope));
+        scopes.extend(self.scopes.get(&(hop.link, hop.gateway)).into_iter().flatten());
         scopes.sort_unstable();
         scopes.dedup();
         scopes
@@ -632,5 +622,3 @@ pub(super) fn are_custom(rules: &[&Rule]) -> bool {
 const MAIN_PRIORITY: u32 = 32766;
 /// `default`'s.
 const DEFAULT_PRIORITY: u32 = 32767;
-/// `RTPROT_KERNEL`.
-const RTPROT_KERNEL: u8 = 2;

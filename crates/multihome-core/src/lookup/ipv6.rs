@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::walk::{End, Key, Walk};
-use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, Refusal, Sanity, Step};
+use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, RTPROT_KERNEL, Refusal, Sanity, Step};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::model::sysctl;
 use crate::model::{Action, Hop, Route, RouteKind, Rule};
@@ -111,9 +111,6 @@ impl Lookup<'_> {
         Some(all != 0 || forced != 0)
     }
 }
-
-/// `RTPROT_KERNEL`.
-const RTPROT_KERNEL: u8 = 2;
 
 /// `rt6_need_strict`: such an address says nothing without its link.
 fn needs_link(to: Ipv6Addr) -> bool {

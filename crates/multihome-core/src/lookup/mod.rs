@@ -18,13 +18,13 @@ mod table;
 mod told;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::rule::Rule;
 use crate::model::{Route, RouteKind, Snapshot};
-use crate::prefix::Family;
+use crate::prefix::{Family, Prefix};
 use table::Table;
 pub use told::{Told, Way};
 
@@ -254,9 +254,16 @@ pub struct Lookup<'a> {
     loopback: u32,
     /// The link of each address.
     owners: HashMap<IpAddr, Vec<u32>>,
+    /// Networks that somebody made local to the host, IPv4.
+    made_local: Vec<Prefix>,
+    /// The scopes of the IPv4 routes by nexthop objects, by link and gateway.
+    scopes: HashMap<(u32, Option<IpAddr>), BTreeSet<u8>>,
     /// Whether there are IPv4 rules besides the kernel's own.
     custom_rules: bool,
 }
+
+/// `RTPROT_KERNEL`.
+const RTPROT_KERNEL: u8 = 2;
 
 // ===== impl Flow =====
 
@@ -309,8 +316,18 @@ impl<'a> Lookup<'a> {
             rules.entry(rule.family).or_default().push(rule);
         }
         let mut tables: HashMap<(Family, u32), Table<'a>> = HashMap::new();
+        let (mut made_local, mut scopes) = (Vec::new(), HashMap::<_, BTreeSet<u8>>::new());
         for route in snapshot.routes() {
             tables.entry((route.family(), route.table)).or_default().insert(route);
+            if route.family() == Family::V6 {
+                continue;
+            }
+            if route.kind == RouteKind::Local && route.protocol != RTPROT_KERNEL {
+                made_local.push(route.dst);
+            }
+            for hop in route.hops.iter().filter(|_| route.nhid.is_some()) {
+                scopes.entry((hop.link, hop.gateway)).or_default().insert(route.scope);
+            }
         }
         tables.values_mut().for_each(Table::sort);
         let links = snapshot.links().map(|l| (l.name.as_str(), l.index)).collect();
@@ -323,7 +340,17 @@ impl<'a> Lookup<'a> {
             }
         }
         let custom_rules = ipv4::are_custom(rules.get(&Family::V4).map_or(&[], Vec::as_slice));
-        Lookup { snapshot, rules, tables, links, loopback, owners, custom_rules }
+        Lookup {
+            snapshot,
+            rules,
+            tables,
+            links,
+            loopback,
+            owners,
+            made_local,
+            scopes,
+            custom_rules,
+        }
     }
 
     /// The snapshot that it was made of.

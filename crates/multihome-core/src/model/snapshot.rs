@@ -628,6 +628,17 @@ mod tests {
     }
 
     #[test]
+    fn ipv4_routes_that_differ_in_source_or_scope_are_two() {
+        let mut snapshot = Snapshot::default();
+        let route = Route::new(255, "10.0.3.0/32".parse().unwrap());
+        for source in ["10.0.3.0", "10.0.2.254", "10.0.3.0"] {
+            let prefsrc = Some(source.parse().unwrap());
+            snapshot.insert_route(Route { prefsrc, ..route.clone() });
+        }
+        assert_eq!(snapshot.routes().count(), 2);
+    }
+
+    #[test]
     fn a_hop_that_goes_puts_the_other_hops_in_doubt() {
         let mut snapshot = Snapshot::default();
         let hop = |link| Hop { link, ..Hop::default() };

@@ -35,7 +35,7 @@ const FLOWS: u64 = 100_000;
 /// How many flows in one world.
 const FLOWS_OF_A_WORLD: usize = 1000;
 /// How many in a hundred answers must be one thing and not in doubt.
-const CERTAIN: u64 = 95;
+const CERTAIN: u64 = 94;
 /// What IPv6 says of what it cannot be asked.
 const EMSGSIZE: i32 = 90;
 /// After so many disagreements there is no point in more.

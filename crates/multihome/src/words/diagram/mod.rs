@@ -3,6 +3,7 @@
 //! What is said is the same in all three and stands here: the headline, what is in each box, and
 //! what becomes of the request and its reply.
 
+mod boxes;
 pub mod dot;
 mod layout;
 pub mod svg;
@@ -303,7 +304,8 @@ pub fn table(scene: &Scene, at: usize) -> Vec<Line> {
     let is_asked = scene.request.is_some();
     for rule in &table.rules {
         let family = match (scene.family, rule.family) {
-            (None, Some(Family::V6)) => " (IPv6)",
+            // An address says so itself.
+            (None, Some(Family::V6)) if rule.text.matches(':').count() < 2 => " (IPv6)",
             _ => "",
         };
         let (tone, note) = match rule.asked {
@@ -418,3 +420,6 @@ impl Line {
         Line::new(tone, Form::Mark, text)
     }
 }
+
+#[cfg(test)]
+mod tests;

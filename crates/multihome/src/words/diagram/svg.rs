@@ -58,7 +58,7 @@ pub fn svg(scene: &Scene) -> String {
     let _ = writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-labelledby=\"title desc\" \
-         width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\">"
+         width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" style=\"max-width: 100%; height: auto\">"
     );
     let _ = writeln!(out, "<title id=\"title\">{}</title>", escape(&headline(scene).1));
     let _ = writeln!(out, "<desc id=\"desc\">{}</desc>", escape(&description(scene)));

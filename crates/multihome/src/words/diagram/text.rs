@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use multihome_core::Scene;
 use multihome_core::diagram::Place;
 
-use super::layout::fold;
+use super::boxes::fold;
 use super::printable;
 use super::{Form, Line, Tone, caption, card, gateway, headline, network, table, walks};
 use crate::output::Style;
@@ -61,7 +61,7 @@ fn write_figure(out: &mut String, scene: &Scene, style: Style) {
     let networks: Vec<Vec<Line>> =
         (0..scene.networks.len()).map(|at| network_lines(scene, at)).collect();
     let widest = |boxes: &[Vec<Line>]| {
-        boxes.iter().flatten().map(|l| length(&l.text)).max().unwrap_or(0) + 4
+        boxes.iter().flatten().map(|l| length(&l.text)).max().unwrap_or(0) + 5
     };
     // The cards have what they need, and the networks what is left.
     let left = widest(&cards).clamp(20, WIDTH - BETWEEN - 24);
@@ -84,7 +84,7 @@ fn write_figure(out: &mut String, scene: &Scene, style: Style) {
                 rows.push((text, way.unwrap_or_default()));
             }
         }
-        let needed = folded(lines, right - 4).len() + 2;
+        let needed = folded(lines, right - 5).len() + 1;
         while rows.len() < needed {
             rows.push((" ".repeat(left), String::new()));
         }
@@ -151,7 +151,8 @@ fn ways_between(scene: &Scene, card: usize, network: usize, style: Style) -> Vec
 fn framed(lines: &[Line], width: usize, style: Style) -> Vec<String> {
     let mut boxed = Vec::new();
     let mut title = String::new();
-    for (line, text) in folded(lines, width - 4) {
+    // A title has a sign more around it than other lines.
+    for (line, text) in folded(lines, width - 5) {
         if line.form == Form::Title && boxed.is_empty() {
             title = format!("- {text} ");
             boxed.push(format!("+{title}{}+", "-".repeat(width - 2 - length(&title))));
