@@ -10,10 +10,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Name, snapshot, and client and address of a request.
-type Figure = (&'static str, &'static str, Option<(&'static str, &'static str)>);
+/// A client and the address that it asks, if anybody does.
+type Flow<'a> = Option<(&'a str, &'a str)>;
 
-const FIGURES: [Figure; 9] = [
+/// Figures: name, snapshot, client and address.
+const FIGURES: [(&str, &str, Flow<'static>); 9] = [
     ("cloud", "cloud", None),
     ("cloud-before", "cloud", Some(("198.51.100.7", "10.0.0.204"))),
     ("cloud-after", "cloud-managed", Some(("198.51.100.7", "10.0.0.204"))),
@@ -189,7 +190,7 @@ fn odd_names(directory: &Path) -> PathBuf {
     file
 }
 
-fn figure(snapshot: &Path, flow: Option<(&str, &str)>, format: &str) -> String {
+fn figure(snapshot: &Path, flow: Flow<'_>, format: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_multihome"));
     command.args(["diagram", "--format", format, "--snapshot"]).arg(snapshot);
     if let Some((from, to)) = flow {
