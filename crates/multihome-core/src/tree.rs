@@ -25,7 +25,7 @@ use crate::rules;
 /// One prefix and the table that it is looked up in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Leaf {
-    /// Disjoint from all others.
+    /// Disjoint from all others, but for the same prefix on another uplink.
     pub(crate) prefix: Prefix,
     /// Its uplink's table.
     pub(crate) table: u32,
@@ -124,10 +124,11 @@ impl<'a> Node<'a> {
         let (Some(first), Some(last)) = (leaves.first(), leaves.last()) else {
             return Node { leaves, children: Vec::new(), room: leaf_room };
         };
-        if leaves.len() <= size {
+        let node = first.prefix.common(&last.prefix);
+        // One address on many uplinks is many leaves of one prefix, which no bits tell apart.
+        if leaves.len() <= size || branch(node, first) == branch(node, last) {
             return Node { leaves, children: Vec::new(), room: leaf_room };
         }
-        let node = first.prefix.common(&last.prefix);
         let children: Vec<Node<'_>> = leaves
             .chunk_by(|a, b| branch(node, a) == branch(node, b))
             .map(|part| Node::of(part, size, leaf_room))
@@ -255,6 +256,18 @@ mod tests {
             }
             assert!(few >= 90, "{n}: {few} of 100, {} on average", all / 100);
         }
+    }
+
+    #[test]
+    fn one_address_on_many_uplinks_is_one_leaf() {
+        let host = |a: u32| Prefix::from_bits(Family::V4, u128::from(a), 32);
+        let one = |table| Leaf { prefix: host(0x0a00_0005), table };
+        let other = |a| Leaf { prefix: host(a), table: 10_002 };
+        let mut leaves: Vec<Leaf> = (10_002..10_014).map(one).collect();
+        leaves.extend((0x0a00_0100..0x0a00_0110).map(other));
+        let rules = block(Family::V4, BASE, BASE, &[], &leaves);
+        let tables: BTreeSet<u32> = rules.iter().filter_map(Rule::table).collect();
+        assert!((10_002..10_014).all(|t| tables.contains(&t)));
     }
 
     #[test]
