@@ -214,8 +214,11 @@ fn put_gateways_onlink(family: Family, routes: &mut [Route]) {
             })
         }
     };
+    // Many routes, few gateways: each is judged once.
+    let mut judged: BTreeMap<IpAddr, bool> = BTreeMap::new();
     for hop in routes.iter_mut().flat_map(|r| &mut r.hops) {
-        if hop.gateway.is_some_and(|g| !is_on_link(g)) {
+        let Some(gateway) = hop.gateway else { continue };
+        if !*judged.entry(gateway).or_insert_with(|| is_on_link(gateway)) {
             hop.flags |= RTNH_F_ONLINK;
         }
     }
