@@ -49,7 +49,7 @@ fn diagnosis(case: &Path) -> Diagnosis {
     let config = fs::read_to_string(case.with_extension("toml")).unwrap_or_default();
     let config = Config::parse([("config.toml", config.as_str())]).expect("a configuration");
     let plan = plan::make(&snapshot, &config, &Memory::default());
-    examine(&snapshot, &plan, &diff(&snapshot, &plan))
+    examine(&snapshot, &config, &plan, &diff(&snapshot, &plan))
 }
 
 fn apply(value: &mut Value, difference: &Value) {
@@ -193,7 +193,7 @@ fn what_is_not_known_is_neither_healthy_nor_an_alarm() {
     snapshot.neighbours.clear();
     snapshot.host = None;
     let plan = plan::make(&snapshot, &Config::default(), &Memory::default());
-    let found = examine(&snapshot, &plan, &diff(&snapshot, &plan));
+    let found = examine(&snapshot, &Config::default(), &plan, &diff(&snapshot, &plan));
     assert_eq!(found.findings, []);
     let unknown: BTreeSet<&str> = found.unknown.iter().map(|(id, _)| *id).collect();
     for id in ["rp-filter", "gateway-silent", "same-prefix", "wildcard-udp"] {

@@ -10,10 +10,14 @@ use crate::model::{Neighbour, Route, Rule};
 use crate::plan::Note;
 use crate::prefix::{Family, Prefix};
 use crate::rival::Rival;
+use crate::verify::Finding;
+
+/// An answer that is not right ([`crate::verify`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongAnswer(pub Box<Finding>);
 
 /// What was seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// The kernel could not be read completely: why.
     Incomplete(String),
@@ -25,6 +29,15 @@ pub enum Fact {
         changes: usize,
         /// Whether anything of ours is there at all.
         anything: bool,
+    },
+    /// All of multihome's is there, and answers are wrong all the same.
+    WrongAnswers {
+        /// The first of them.
+        first: WrongAnswer,
+        /// How many.
+        wrong: usize,
+        /// Of how many.
+        asked: usize,
     },
     /// A copy in an uplink's table has other metrics than its original.
     MetricsDrift {
@@ -186,6 +199,7 @@ impl Fact {
             Fact::Incomplete(_) => "incomplete",
             Fact::Conflict(_) => "conflict",
             Fact::NotInSync { .. } => "not-in-sync",
+            Fact::WrongAnswers { .. } => "wrong-answers",
             Fact::MetricsDrift { .. } => "metrics-drift",
             Fact::SameJob(_) => "same-job",
             Fact::Plan(note) => match note {

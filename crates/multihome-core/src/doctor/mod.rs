@@ -32,6 +32,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::diff::Change;
 use crate::model::names::TABLE_MAIN;
 use crate::model::{Host, Link, Route, RouteKind, Snapshot};
@@ -39,7 +40,7 @@ use crate::plan::{Plan, Planned};
 use crate::prefix::Family;
 use crate::uplink::Side;
 
-pub use fact::{Fact, Strict};
+pub use fact::{Fact, Strict, WrongAnswer};
 
 /// What was found on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,10 +90,10 @@ pub enum Lack {
     Networkd,
 }
 
-/// Looks at a host for which `plan` was made and `changes` are to be done.
+/// Looks at a host for which `plan` was made by `config` and `changes` are to be done.
 #[must_use]
-pub fn examine(snapshot: &Snapshot, plan: &Plan, changes: &[Change]) -> Diagnosis {
-    let patient = Patient { snapshot, plan, changes };
+pub fn examine(snapshot: &Snapshot, config: &Config, plan: &Plan, changes: &[Change]) -> Diagnosis {
+    let patient = Patient { snapshot, config, plan, changes };
     let mut diagnosis = Diagnosis::default();
     let checks = [plan::CHECKS, rules::CHECKS, segment::CHECKS, sysctls::CHECKS, programs::CHECKS];
     for (id, check) in checks.into_iter().flatten() {
@@ -119,6 +120,7 @@ type Judged = Result<Vec<Finding>, Lack>;
 /// What is looked at.
 struct Patient<'a> {
     snapshot: &'a Snapshot,
+    config: &'a Config,
     plan: &'a Plan,
     changes: &'a [Change],
 }

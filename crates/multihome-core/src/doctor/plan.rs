@@ -1,16 +1,19 @@
 //! What the plan says itself: what stands in its way, what it notes, what is still to be done.
 
-use super::{Check, Fact, Finding, Judged, Patient, Severity, error, note, warning};
+use super::fact::WrongAnswer;
+use super::{Check, Fact, Finding, Judged, Lack, Patient, Severity, error, note, warning};
 use crate::diff::Change;
 use crate::plan::Note;
 use crate::prefix::Family;
 use crate::rival::Asked;
+use crate::verify::verify;
 
 pub(super) const CHECKS: &[Check] = &[
     ("incomplete", incomplete),
     ("conflict", conflict),
     ("uplink-down", uplink_down),
     ("not-in-sync", not_in_sync),
+    ("wrong-answers", wrong_answers),
     ("metrics-drift", metrics_drift),
     ("same-job", same_job),
     ("no-gateway", |p| noted(p, |n| matches!(n, Note::NoGateway { .. }))),
@@ -51,6 +54,22 @@ fn not_in_sync(patient: &Patient<'_>) -> Judged {
     let fact = Fact::NotInSync { changes, anything: ours };
     let several = Family::BOTH.into_iter().any(|f| patient.has_several(f));
     Ok(vec![if several || ours { warning(fact) } else { note(fact) }])
+}
+
+/// [`crate::verify`]: what no other check knows the cause of, such as a rule of somebody's that is
+/// asked before ours. While changes are pending it is known that answers are wrong, and what to do.
+fn wrong_answers(patient: &Patient<'_>) -> Judged {
+    if patient.snapshot.sysctls.is_empty() {
+        return Err(Lack::Sysctls);
+    }
+    if !patient.changes.is_empty() || !patient.plan.conflicts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let report = verify(patient.snapshot, patient.config, patient.plan);
+    let mut now = report.wrong.into_iter().filter(|f| f.failed.is_none());
+    let Some(first) = now.next() else { return Ok(Vec::new()) };
+    let (first, wrong) = (WrongAnswer(Box::new(first)), 1 + now.count());
+    Ok(vec![error(Fact::WrongAnswers { first, wrong, asked: report.questions })])
 }
 
 /// Copies keep the metrics of their originals: a path with a smaller MTU has it on each way out.

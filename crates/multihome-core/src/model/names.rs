@@ -58,8 +58,20 @@ pub fn word(name: &str) -> Cow<'_, str> {
     if !name.is_empty() && name.chars().all(plain) {
         return Cow::Borrowed(name);
     }
-    let quoted: String = name.escape_default().to_string().replace('\'', "'\\''");
-    Cow::Owned(format!("'{quoted}'"))
+    // What a terminal would obey, in the form that bash reads; all else as it is, in quotes.
+    if name.chars().any(char::is_control) {
+        let escaped: String = name.chars().map(escaped).collect();
+        return Cow::Owned(format!("$'{escaped}'"));
+    }
+    Cow::Owned(format!("'{}'", name.replace('\'', "'\\''")))
+}
+
+fn escaped(c: char) -> String {
+    match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    }
 }
 
 /// The name of a route or rule protocol, or its number (iproute2's `rt_protos`).

@@ -112,7 +112,7 @@ pub struct Stale {
 
 /// The form in files: lists, which `jq` can take apart.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename = "snapshot")]
+#[serde(deny_unknown_fields, rename = "snapshot", expecting = "a snapshot of multihome")]
 struct Flat {
     version: u32,
     links: Vec<Link>,

@@ -37,6 +37,13 @@ pub fn add_address(
     if local.is_unspecified() || local.is_multicast() {
         return Err(Impossible::new(format!("no link can have {local}"), "give a unicast address"));
     }
+    let on_loopback = snapshot.link(link).is_some_and(crate::model::Link::is_loopback);
+    if local.is_loopback() && local.is_ipv6() && !on_loopback {
+        return Err(Impossible::new(
+            format!("{local} can only be on the loopback (inet6_addr_add)"),
+            "give another address, or `lo`",
+        ));
+    }
     if snapshot.addresses_of(link).any(|a| a.local == local) {
         let name = snapshot.names().link(link).into_owned();
         return Err(Impossible::new(format!("{name} has {local} already"), "leave it out"));

@@ -20,6 +20,8 @@ pub enum Judgement {
     Local(u32),
     /// It is refused, and there is no way that it could go.
     NoWay,
+    /// It is refused, since main refuses that very network.
+    MainRefuses,
     /// It goes another way because the configuration says so.
     Accepted(Accepted),
     /// It does not.
@@ -37,6 +39,9 @@ pub enum NoPromise {
     NoSource,
     /// Its source is no address of the host.
     NotOurs,
+    /// The same, and the destination is one, of this link: it is a request, and was taken for an
+    /// answer.
+    Request(u32),
     /// Its source belongs to this link, which is no uplink, and the destination is beyond that.
     NoUplink(u32),
     /// Its socket is bound to this link, which does not own the source.
@@ -74,7 +79,8 @@ fn judge_answer(state: &State<'_>, flow: &Flow, answer: &Answer<'_>) -> Judgemen
         return Judgement::NoPromise(NoPromise::NoSource);
     };
     let Some(owner) = owner(state, from) else {
-        return Judgement::NoPromise(NoPromise::NotOurs);
+        let why = self::owner(state, flow.to).map_or(NoPromise::NotOurs, NoPromise::Request);
+        return Judgement::NoPromise(why);
     };
     if let Some(oif) = flow.oif.filter(|&oif| oif != owner) {
         return Judgement::NoPromise(NoPromise::Bound(oif));
@@ -86,6 +92,7 @@ fn judge_answer(state: &State<'_>, flow: &Flow, answer: &Answer<'_>) -> Judgemen
         Err(fault) => Judgement::Wrong(fault),
         Ok(Some(accepted)) => Judgement::Accepted(accepted),
         Ok(None) => match (&expected, answer.paths().next()) {
+            (Expected::Out { refused: true, .. }, None) => Judgement::MainRefuses,
             (_, None) => Judgement::NoWay,
             (Expected::Kept, Some(_)) => Judgement::Kept,
             (Expected::Out { .. }, Some(path)) if path.link == owner => Judgement::Home(owner),

@@ -2,7 +2,8 @@
 //!
 //! - What is for an address of this host is kept.
 //! - What is for a local network, one that main reaches by a link which is no uplink, goes there; so does
-//!   what main refuses for a network of its own.
+//!   what main refuses for a network of its own. A network that somebody's own table has behind such
+//!   a link (a VPN's) may be reached there, too.
 //! - All else goes by the uplink that owns the address, also to a client that sits in another uplink's
 //!   subnet. Where that has no way out it is refused.
 //! - An address of a link that is no uplink answers the networks of that link; nothing else is promised.
@@ -265,6 +266,13 @@ impl Expected {
             }
             (Expected::Out { links, local, .. }, Outcome::Sent(path)) => {
                 if links.contains(&path.link) {
+                    return Ok(None);
+                }
+                // Somebody's own table knows a network behind a link that is no uplink (Tailscale's
+                // 52): what it holds besides a default is what it is for.
+                let is_network = |r: &Route| u32::from(r.dst.len()) > suppressed_length(family);
+                let leads_out = state.host.uplinks.contains_key(&path.link);
+                if !*local && !leads_out && path.route.is_some_and(is_network) {
                     return Ok(None);
                 }
                 let accepted = state.allows(owner, family, path.route, path.link, *local);

@@ -15,7 +15,7 @@ use crate::words::doctor::Report;
 pub fn doctor(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
     let (Seen { snapshot, plan, changes }, _) = look_at_all(&config, args)?;
-    let diagnosis = doctor::examine(&snapshot, &plan, &changes);
+    let diagnosis = doctor::examine(&snapshot, &config, &plan, &changes);
     let report = Report::new(&diagnosis, &snapshot);
     if args.json {
         output::json(&report)?;

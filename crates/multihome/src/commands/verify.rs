@@ -50,6 +50,12 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
         supposed.push("nothing but what multihome would do".into());
     }
     if let Some(path) = &args.write {
+        if path.as_os_str() == "-" {
+            return Err(Failure::Question {
+                what: "--write -: stdout has the answer already".into(),
+                remedy: "give a file (./- is a file of that name)".into(),
+            });
+        }
         let mut text = serde_json::to_string_pretty(&at_once).map_err(io::Error::other)?;
         text.push('\n');
         fs::write(path, text).map_err(error::file(path))?;

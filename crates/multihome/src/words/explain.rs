@@ -7,7 +7,7 @@ use multihome_core::explain::{Explanation, Remedy};
 use multihome_core::lookup::{
     By, Doubt, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
 };
-use multihome_core::model::{Names, RouteKind, Snapshot};
+use multihome_core::model::{Link, Names, RouteKind, Snapshot};
 use multihome_core::verify::{Judgement, NoPromise};
 use serde::Serialize;
 
@@ -344,9 +344,11 @@ fn doubt(doubt: &Doubt<'_>, names: &Names) -> String {
 impl Word {
     fn of(judgement: &Judgement) -> Word {
         match judgement {
-            Judgement::Home(_) | Judgement::Kept | Judgement::Local(_) | Judgement::NoWay => {
-                Word::Right
-            }
+            Judgement::Home(_)
+            | Judgement::Kept
+            | Judgement::Local(_)
+            | Judgement::NoWay
+            | Judgement::MainRefuses => Word::Right,
             Judgement::Accepted(_) => Word::Accepted,
             Judgement::Wrong(_) => Word::Wrong,
             Judgement::Unproven(_) => Word::CannotTell,
@@ -364,11 +366,17 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
             if let Some(rule) = trace.answer.paths().find_map(|p| p.rule) {
                 let _ = write!(text, ", as long as rule {} is there", rule.display(names));
             }
+            if !snapshot.link(*owner).is_some_and(Link::has_carrier) {
+                text.push_str("; but that has no carrier: it is lost there");
+            }
             text
         }
         Judgement::Kept => "stays on this host, as it should".to_owned(),
         Judgement::Local(by) => {
             format!("goes to a local network, by {}, as it should", link(*by))
+        }
+        Judgement::MainRefuses => {
+            "is refused, as it should be: main refuses that very network".to_owned()
         }
         Judgement::NoWay => {
             "is refused, as it should be: the card that owns the source has no way out, and no \
@@ -380,7 +388,9 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
         }
         Judgement::Wrong(what) => format!("wrong: {}", fault(what, owner(said, snapshot), names)),
         Judgement::Unproven(why) => format!("cannot tell: {}", reason(why, names)),
-        Judgement::NoPromise(why) => no_promise(*why, &trace.answer.paths().next(), names),
+        Judgement::NoPromise(why) => {
+            no_promise(*why, &trace.answer.paths().collect::<Vec<_>>(), names)
+        }
     };
     match &said.remedy {
         Some(Remedy::Apply(count)) => {
@@ -428,16 +438,26 @@ fn owner(said: &Explanation<'_>, snapshot: &Snapshot) -> u32 {
     snapshot.addresses().find(|a| Some(a.local) == own).map_or(0, |a| a.link)
 }
 
-fn no_promise(why: NoPromise, path: &Option<&Path<'_>>, names: &Names) -> String {
+fn no_promise(why: NoPromise, paths: &[&Path<'_>], names: &Names) -> String {
     match why {
-        NoPromise::NoSource => match path {
-            Some(Path { source: Some(source), link, .. }) => format!(
-                "the way decides about the source, not the source about the way: by {}, from \
-                 {source}",
-                names.link(*link)
-            ),
-            _ => "it has no source, and finds none".to_owned(),
-        },
+        NoPromise::NoSource => {
+            let ways: Vec<String> = paths
+                .iter()
+                .filter_map(|p| Some(format!("by {}, from {}", names.link(p.link), p.source?)))
+                .collect();
+            match ways.as_slice() {
+                [] => "it has no source, and finds none".to_owned(),
+                ways => format!(
+                    "the way decides about the source, not the source about the way: {}",
+                    ways.join(", or ")
+                ),
+            }
+        }
+        NoPromise::Request(owner) => format!(
+            "its source is no address of this host, and its destination is: for the request as it \
+             comes in, add --iif {}",
+            names.link(owner)
+        ),
         NoPromise::NotOurs => "its source is no address of this host".to_owned(),
         NoPromise::NoUplink(owner) => format!(
             "its source belongs to {}; beyond the networks of that nothing is promised",

@@ -2,8 +2,9 @@
 //! words that `verify`, `what-if` and `explain` share.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
-use multihome_core::lookup::Refusal;
+use multihome_core::lookup::{Flow, Refusal};
 use multihome_core::model::{Names, Rule};
 use multihome_core::verify::{Accepted, Fault, Reason};
 
@@ -73,6 +74,22 @@ pub fn accepted(accepted: Accepted, names: &Names) -> String {
             )
         }
     }
+}
+
+/// The command that explains a flow.
+pub fn explain(flow: &Flow, names: &Names) -> String {
+    let mut out = "multihome explain".to_owned();
+    // Writing to a String cannot fail.
+    if let Some(from) = flow.from {
+        let _ = write!(out, " {from}");
+    }
+    let _ = write!(out, " {}", flow.to);
+    for (option, link) in [("--iif", flow.iif), ("--oif", flow.oif)] {
+        if let Some(link) = link {
+            let _ = write!(out, " {option} {}", names.link(link));
+        }
+    }
+    out
 }
 
 /// An error with the words that a program shows for it.

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use multihome_core::lookup::Flow;
 use multihome_core::model::Names;
-use multihome_core::model::names::word;
 use multihome_core::verify::{Accepted, Failure, Fault, Finding, Report};
 use multihome_core::{Change, Plan};
 use serde::Serialize;
 
-use super::fault::fault;
+use super::fault::{explain, fault};
 use super::plural;
 use crate::output::Style;
 
@@ -228,7 +226,7 @@ impl Verified<'_> {
             if at == groups.len() {
                 groups.push((heading, Vec::new()));
             }
-            groups[at].1.push(self.explain(&finding.flow));
+            groups[at].1.push(explain(&finding.flow, self.names));
         }
         groups
     }
@@ -242,21 +240,6 @@ impl Verified<'_> {
             Some(Failure::Down(l)) => format!("while {} is down: {what}", link(l)),
             Some(Failure::NoCarrier(l)) => format!("while {} has no carrier: {what}", link(l)),
         }
-    }
-
-    /// The command that explains a flow.
-    pub fn explain(&self, flow: &Flow) -> String {
-        let mut out = "multihome explain".to_owned();
-        if let Some(from) = flow.from {
-            let _ = write!(out, " {from}");
-        }
-        let _ = write!(out, " {}", flow.to);
-        for (option, link) in [("--iif", flow.iif), ("--oif", flow.oif)] {
-            if let Some(link) = link {
-                let _ = write!(out, " {option} {}", word(&self.names.link(link)));
-            }
-        }
-        out
     }
 
     /// As JSON.
@@ -320,7 +303,7 @@ impl Verified<'_> {
                 Fault::Unproven(_) => "unproven",
             },
             why: self.why(finding),
-            explain: self.explain(flow),
+            explain: explain(flow, self.names),
         }
     }
 }

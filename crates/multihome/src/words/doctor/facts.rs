@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use multihome_core::Family;
 use multihome_core::conflict::Conflict;
-use multihome_core::doctor::{Fact, Finding, Severity};
+use multihome_core::doctor::{Fact, Finding, Severity, WrongAnswer};
 use multihome_core::model::host::UdpSocket;
 use multihome_core::model::names::word;
 use multihome_core::model::{Names, Neighbour, Route, Rule};
 use multihome_core::plan::Note;
 
 use super::{Found, sysctls};
+use crate::words::fault::{explain, fault};
 use crate::words::rival::{RivalStatus, deletion};
 use crate::words::{conflict, note, plural};
 
@@ -56,6 +57,18 @@ fn words(finding: &Finding, names: &Names) -> Words {
         },
         Fact::Conflict(c) => in_the_way(c, names),
         Fact::NotInSync { changes, anything } => not_in_sync(finding.severity, *changes, *anything),
+        Fact::WrongAnswers { first: WrongAnswer(first), wrong, asked } => Words {
+            subject: names.link(first.owner).into_owned(),
+            evidence: format!(
+                "{wrong} of {asked} answers are not right: {}",
+                fault(&first.fault, first.owner, names)
+            ),
+            consequence: "who asks gets no answer, or one by the wrong door, although all of \
+                          multihome's is there"
+                .into(),
+            remedy: "see which, and why".into(),
+            commands: vec!["multihome verify".into(), explain(&first.flow, names)],
+        },
         Fact::MetricsDrift { held, wanted } => Words {
             subject: leaves_by(held, names),
             evidence: format!(
