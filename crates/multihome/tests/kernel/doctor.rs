@@ -358,7 +358,10 @@ fn a_file_is_judged_as_the_host_was() {
     }
     fs::write("/run/old", snapshot.to_string()).unwrap();
     let said = world.multihome("doctor --snapshot /run/old");
-    assert!(said.out.contains("not known, without the sysctls: wrong-answers, arp-flux, rp-filter"), "{said:#?}");
+    assert!(
+        said.out.contains("not known, without the sysctls: wrong-answers, arp-flux, rp-filter"),
+        "{said:#?}"
+    );
 }
 
 fn whoever_looks_changes_nothing() {
