@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use multihome_core::explain::{Explanation, Remedy};
 use multihome_core::lookup::{
-    By, Doubt, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
+    By, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
 };
 use multihome_core::model::{Link, Names, RouteKind, Snapshot};
 use multihome_core::verify::{Judgement, NoPromise};
 use serde::Serialize;
 
-use super::fault::{accepted, fault, reason, refusal};
+use super::doubt::{SELECTOR, doubt, reason};
+use super::fault::{accepted, fault, refusal};
 use super::plural;
 use super::rival::wrap;
 use crate::output::Style;
@@ -198,7 +199,7 @@ impl RuleSaid {
                 ("passed-over", "not for it: it is for what does not match".to_owned())
             }
             Verdict::NotFor(selector) => ("passed-over", format!("not for it: `{selector}`")),
-            Verdict::CannotTell(why) => ("cannot-tell", (*why).to_owned()),
+            Verdict::CannotTell => ("cannot-tell", SELECTOR.to_owned()),
             Verdict::Jumps(to) => ("jumps", format!("on to rule {to}")),
             Verdict::JumpsNowhere(to) => ("passed-over", format!("there is no rule {to}")),
             Verdict::Nothing => ("passed-over", "does nothing".to_owned()),
@@ -327,15 +328,6 @@ fn because(by: &By<'_>, names: &Names) -> String {
                 format!("rp_filter: an answer would leave by {}", route.display(names))
             }
         },
-    }
-}
-
-/// Why something cannot be told.
-fn doubt(doubt: &Doubt<'_>, names: &Names) -> String {
-    match doubt {
-        Doubt::Rule(rule, why) => format!("{why}: rule {}", rule.display(names)),
-        Doubt::Route(route, why) => format!("{why}: {}", route.display(names)),
-        Doubt::Unknown(what) => (*what).to_owned(),
     }
 }
 
