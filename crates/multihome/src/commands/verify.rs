@@ -14,6 +14,7 @@ use crate::cli::{Reading, WhatIfArgs};
 use crate::config_files;
 use crate::error::{self, Failure, PENDING};
 use crate::output::{self, Style};
+use crate::words;
 use crate::words::verify::Verified;
 use crate::words::what_if::WhatIf;
 
@@ -41,10 +42,12 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
     let (Seen { snapshot: before, .. }, mut memory) = look_at_all(&config, &args.reading)?;
     let judged_before = Judged::of(&before, &config, &memory);
     let mut at_once = before.clone();
+    let mut supposed = Vec::new();
     for supposition in &args.supposed.0 {
+        let previous = at_once.clone();
         happen(&mut at_once, supposition, &mut memory)?;
+        supposed.push(words::what_if::supposed(supposition, at_once != previous));
     }
-    let mut supposed: Vec<String> = args.supposed.0.iter().map(ToString::to_string).collect();
     supposed.extend(named.iter().map(|f| format!("configured by {}", f.display())));
     if supposed.is_empty() {
         supposed.push("nothing but what multihome would do".into());

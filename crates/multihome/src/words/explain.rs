@@ -7,13 +7,13 @@ use multihome_core::explain::{Explanation, Remedy};
 use multihome_core::lookup::{
     By, Doubt, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
 };
+use multihome_core::model::names::word;
 use multihome_core::model::{Link, Names, RouteKind, Snapshot};
 use multihome_core::verify::{Judgement, NoPromise};
 use serde::Serialize;
 
 use super::fault::{accepted, fault, reason, refusal};
-use super::plural;
-use super::rival::wrap;
+use super::{plural, wrap};
 use crate::output::Style;
 
 /// What is said of one packet.
@@ -135,8 +135,8 @@ impl Report {
             if kernel.agrees {
                 let _ = writeln!(out, "kernel   says the same");
             } else {
-                let line = format!("kernel   says otherwise: {}", kernel.says);
-                let _ = writeln!(out, "{}", style.bad(&line));
+                let line = format!("says otherwise: {}", kernel.says);
+                wrap(&mut out, "kernel   ", "         ", &style.bad(&line));
             }
         }
         if let Some(connected) = &self.connected {
@@ -173,7 +173,7 @@ impl LookUp {
             run.iter().take(shown).for_each(|rule| rule.write(out, style));
             if let Some(rule) = run.get(shown) {
                 let more = run.len() - shown;
-                let _ = writeln!(out, "  ... and {more} more {}", rule.why);
+                wrap(out, "  ", "      ", &format!("... and {more} more {}", rule.why));
             }
         }
         if !self.rules.is_empty() {
@@ -415,7 +415,7 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
             let _ = write!(
                 text,
                 "; `sysctl {}=2` would change that",
-                multihome_core::model::sysctl::display(&key)
+                word(&multihome_core::model::sysctl::display(&key))
             );
         }
         Some(Remedy::Gateway(owner)) => {

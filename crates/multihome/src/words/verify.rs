@@ -9,7 +9,7 @@ use multihome_core::{Change, Plan};
 use serde::Serialize;
 
 use super::fault::{explain, fault};
-use super::plural;
+use super::{plural, wrap};
 use crate::output::Style;
 
 /// Flows that are shown of one kind.
@@ -139,16 +139,15 @@ impl Verified<'_> {
             "not-proven" => style.warn(&summary),
             _ => style.good(&summary),
         };
-        let _ = writeln!(out, "{summary}");
+        let mut line = |text: &str| wrap(&mut out, "", "  ", text);
+        line(&summary);
         if let Some(failures) = self.failures() {
-            let _ = writeln!(out, "{failures}");
+            line(&failures);
         }
         if let Some(pending) = self.pending() {
-            let _ = writeln!(out, "{}", style.warn(&pending));
+            line(&style.warn(&pending));
         }
-        for line in self.accepted() {
-            let _ = writeln!(out, "{line}");
-        }
+        self.accepted().iter().for_each(|accepted| line(accepted));
         write_groups(&mut out, &self.groups(&self.report.wrong), style);
         write_groups(&mut out, &self.groups(&self.report.unproven), style);
         if let Some(finding) = self.report.wrong.iter().find(|f| f.failed.is_some()) {
@@ -159,8 +158,8 @@ impl Verified<'_> {
             let link = self.names.link(finding.failed.map_or(0, Failure::link));
             let _ = writeln!(
                 out,
-                "\n(`multihome what-if {option} {link} --write FILE` writes the host as it is then, \
-                 and\n`explain --snapshot FILE` explains it)"
+                "\nThe host as it is then, for `explain --snapshot FILE`:\n  \
+                 multihome what-if {option} {link} --write FILE"
             );
         }
         out
@@ -311,7 +310,9 @@ impl Verified<'_> {
 /// Groups of findings, the first of each.
 pub fn write_groups(out: &mut String, groups: &[(String, Vec<String>)], style: Style) {
     for (heading, flows) in groups.iter().take(KINDS) {
-        let _ = writeln!(out, "\n{}", style.bold(heading));
+        let mut lines = String::new();
+        wrap(&mut lines, "", "  ", heading);
+        let _ = writeln!(out, "\n{}", style.bold(lines.trim_end()));
         for flow in flows.iter().take(SHOWN) {
             let _ = writeln!(out, "  {flow}");
         }

@@ -242,19 +242,19 @@ fn marks(scene: &Scene, at: usize) -> Vec<Line> {
 
 /// What a card is, besides its name, if there is anything to say.
 fn standing(card: &Card, family: Option<Family>) -> Option<String> {
-    let mut words: Vec<String> = Vec::new();
-    match card.state {
-        State::Up => {}
-        State::NoCarrier => words.push("no carrier".into()),
-        State::Down => words.push("down".into()),
-    }
+    let state = match card.state {
+        State::Up => None,
+        State::NoCarrier => Some("no carrier"),
+        State::Down => Some("down"),
+    };
+    let mut words: Vec<String> = state.map(str::to_owned).into_iter().collect();
     // What an uplink is made of matters less than that it is one.
     let kind = card.kind.as_deref().filter(|_| card.role != Role::Uplink);
     words.extend(kind.map(printable));
     match &card.role {
         Role::Uplink | Role::Unknown => {}
         Role::Other(reason) => {
-            let reason = not_uplink(reason);
+            let reason = not_uplink(reason, state);
             let short = reason.split(':').next().unwrap_or_default().to_owned();
             // The family is what the figure is about anyway.
             let short = match family {
