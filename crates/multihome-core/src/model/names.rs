@@ -76,7 +76,8 @@ fn escaped(c: char) -> String {
 }
 
 /// Whether a character is seen, and does nothing else: that of the other direction hides the rest.
-fn is_shown(c: char) -> bool {
+#[must_use]
+pub fn is_shown(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
@@ -163,10 +164,8 @@ mod tests {
     #[test]
     fn links_and_tables_are_words_too() {
         let odd = "a\x1b[31m".to_owned();
-        let names = Names {
-            links: BTreeMap::from([(2, odd.clone())]),
-            tables: BTreeMap::from([(7, odd)]),
-        };
+        let names =
+            Names { links: BTreeMap::from([(2, odd.clone())]), tables: BTreeMap::from([(7, odd)]) };
         assert_eq!(names.link(2), "$'a\\u001b[31m'");
         assert_eq!(names.link(3), "if3");
         assert_eq!(names.table(7), "$'a\\u001b[31m'");

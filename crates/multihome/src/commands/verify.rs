@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 
 use multihome_core::diff::diff;
+use multihome_core::rules::without_local;
 use multihome_core::suppose::{self, Supposition};
 use multihome_core::verify::{Report, verify as ask_all};
-use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
+use multihome_core::{Change, Config, Family, Memory, Plan, Snapshot, plan};
 
 use super::read::{Seen, look_at_all};
 use crate::cli::{Reading, WhatIfArgs};
@@ -88,6 +89,7 @@ struct Judged {
     plan: Plan,
     changes: Vec<Change>,
     report: Report,
+    without_local: Vec<Family>,
 }
 
 impl Judged {
@@ -95,11 +97,12 @@ impl Judged {
         let plan = plan::make(snapshot, config, memory);
         let changes = diff(snapshot, &plan);
         let report = ask_all(snapshot, config, &plan);
-        Judged { plan, changes, report }
+        Judged { plan, changes, report, without_local: without_local(snapshot) }
     }
 
     fn with<'a>(&'a self, names: &'a multihome_core::model::Names) -> Verified<'a> {
-        Verified { report: &self.report, plan: &self.plan, changes: &self.changes, names }
+        let Judged { plan, changes, report, without_local } = self;
+        Verified { report, plan, changes, without_local, names }
     }
 }
 

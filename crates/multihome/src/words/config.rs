@@ -19,7 +19,9 @@ pub fn text(config: &Config, style: Style) -> String {
         None => add(format!("# link_group = {}", config.group()), &Origin::Default),
     }
     match &config.primary.value {
-        Some(primary) => add(format!("primary = {}", toml_string(&primary.to_string())), &config.primary.origin),
+        Some(primary) => {
+            add(format!("primary = {}", toml_string(&primary.to_string())), &config.primary.origin)
+        }
         None => add("# primary: none, every uplink has a table".into(), &Origin::Default),
     }
     for (key, setting) in [("manage", &config.manage), ("ignore", &config.ignore)] {

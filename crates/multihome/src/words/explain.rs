@@ -9,10 +9,11 @@ use multihome_core::lookup::{
 };
 use multihome_core::model::names::word;
 use multihome_core::model::{Link, Names, RouteKind, Snapshot};
+use multihome_core::rules::without_local;
 use multihome_core::verify::{Judgement, NoPromise};
 use serde::Serialize;
 
-use super::fault::{accepted, fault, reason, refusal};
+use super::fault::{accepted, fault, reason, refusal, without_local as words_without_local};
 use super::{plural, wrap};
 use crate::output::Style;
 
@@ -427,6 +428,12 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
             );
         }
         None => {}
+    }
+    let flow = said.again.as_ref().map_or(&said.flow, |(flow, _)| flow);
+    let is_own = snapshot.addresses().any(|a| a.local == flow.to);
+    if is_own && without_local(snapshot).contains(&flow.family()) {
+        let (what, cure) = words_without_local(flow.family());
+        let _ = write!(text, "; {what}; `{cure}` would change that");
     }
     text
 }

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use multihome_core::conflict::Conflict;
 use multihome_core::model::hint::{Refused, Source};
-use multihome_core::model::names::word;
+use multihome_core::model::names::{is_shown, word};
 use multihome_core::model::{Link, Names, names};
 use multihome_core::plan::Note;
 use multihome_core::uplink::NotUplink;
@@ -205,8 +205,8 @@ pub fn escaped(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_unicode()),
-            c => out.push(c),
+            c if is_shown(c) => out.push(c),
+            c => out.extend(c.escape_unicode()),
         }
     }
     out

@@ -208,7 +208,8 @@ impl Cure {
         let mut add = |lines: &[&str]| {
             for line in lines {
                 if line.contains("IFACE") {
-                    let of_each = rival.uplinks.iter().map(|name| line.replace("IFACE", &word(name)));
+                    let of_each =
+                        rival.uplinks.iter().map(|name| line.replace("IFACE", &word(name)));
                     cure.commands.extend(of_each);
                 } else {
                     cure.commands.push((*line).to_owned());

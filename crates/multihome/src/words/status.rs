@@ -10,12 +10,13 @@ use multihome_core::conflict::Conflict;
 use multihome_core::model::names::word;
 use multihome_core::model::{Names, Rule};
 use multihome_core::plan::{Note, Planned};
+use multihome_core::rules::without_local;
 use multihome_core::uplink::Side;
 use multihome_core::verify::{Finding, Report};
-use multihome_core::{Change, Plan, Snapshot};
+use multihome_core::{Change, Family, Plan, Snapshot};
 use serde::Serialize;
 
-use super::fault::fault;
+use super::fault::{fault, without_local as words_without_local};
 use super::rival::RivalStatus;
 use super::{conflict, learnt, not_uplink, note, plural, state, way, wrap};
 use crate::output::Style;
@@ -34,6 +35,9 @@ pub struct Status {
     watched: Option<String>,
     /// What becomes of answers; none when that was not asked.
     pub answers: Option<Answers>,
+    /// Families without a rule for what is local.
+    #[serde(skip)]
+    without_local: Vec<Family>,
     /// The uplinks.
     pub uplinks: Vec<UplinkStatus>,
     /// Interfaces with a global address that are none.
@@ -217,6 +221,7 @@ impl Status {
                 Watch::Nobody | Watch::Down | Watch::File => None,
             },
             answers,
+            without_local: without_local(snapshot),
             uplinks,
             others: plan
                 .others
@@ -262,27 +267,34 @@ impl Status {
         if let Some(watched) = &self.watched {
             let _ = writeln!(out, "{}", style.dim(watched));
         }
-        let mut remark = |label: String, text: &str| wrap(&mut out, &(label + " "), "  ", text);
         for why in &self.incomplete {
-            remark(style.bad("incomplete:"), why);
+            remark(&mut out, style.bad("incomplete:"), why);
         }
         for problem in &self.conflicts {
-            remark(style.bad("conflict:"), &problem.what);
-            remark(style.dim("hint:"), &problem.remedy);
+            remark(&mut out, style.bad("conflict:"), &problem.what);
+            remark(&mut out, style.dim("hint:"), &problem.remedy);
         }
         if let Some(answers) = &self.answers {
             let label = if answers.wrong > 0 { style.bad("wrong:") } else { style.warn("note:") };
             for text in answers.faults.iter().take(FAULTS) {
-                remark(label.clone(), text);
+                remark(&mut out, label.clone(), text);
             }
             if !answers.faults.is_empty() {
-                remark(style.dim("hint:"), "`multihome verify` has them all, `explain` says why");
+                remark(
+                    &mut out,
+                    style.dim("hint:"),
+                    "`multihome verify` has them all, `explain` says why",
+                );
+            }
+            for family in self.without_local.iter().filter(|_| answers.wrong > 0) {
+                let (what, cure) = words_without_local(*family);
+                let _ = writeln!(out, "{} {what}:\n  {cure}", style.dim("hint:"));
             }
         } else if self.verdict == Verdict::Well {
-            remark(style.dim("hint:"), "`multihome verify` asks them all");
+            remark(&mut out, style.dim("hint:"), "`multihome verify` asks them all");
         }
         for rival in &self.rivals {
-            remark(style.warn("note:"), &rival.headline());
+            remark(&mut out, style.warn("note:"), &rival.headline());
         }
         for uplink in &self.uplinks {
             out.push('\n');
@@ -488,6 +500,11 @@ fn priorities(rules: &[String]) -> String {
     let more = if list.len() > SHOWN { ", ..." } else { "" };
     let list: Vec<String> = list.iter().take(SHOWN).map(ToString::to_string).collect();
     format!("{} in place, at {}{more}", rules.len(), list.join(", "))
+}
+
+/// A remark with what it is in front.
+fn remark(out: &mut String, label: String, text: &str) {
+    wrap(out, &(label + " "), "  ", text);
 }
 
 /// The first pending steps; `multihome plan` has the rest.

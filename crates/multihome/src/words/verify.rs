@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use multihome_core::model::Names;
 use multihome_core::verify::{Accepted, Failure, Fault, Finding, Report};
-use multihome_core::{Change, Plan};
+use multihome_core::{Change, Family, Plan};
 use serde::Serialize;
 
-use super::fault::{explain, fault};
+use super::fault::{explain, fault, without_local};
 use super::{plural, wrap};
 use crate::output::Style;
 
@@ -95,6 +95,8 @@ pub struct Verified<'a> {
     pub plan: &'a Plan,
     /// What is still to be done to get there.
     pub changes: &'a [Change],
+    /// Families without a rule for what is local.
+    pub without_local: &'a [Family],
     /// The names of links and tables.
     pub names: &'a Names,
 }
@@ -148,6 +150,11 @@ impl Verified<'_> {
             line(&style.warn(&pending));
         }
         self.accepted().iter().for_each(|accepted| line(accepted));
+        if !self.report.wrong.is_empty() {
+            for (what, cure) in self.without_local.iter().map(|f| without_local(*f)) {
+                let _ = writeln!(out, "{}\n  {cure}", style.warn(&format!("{what}:")));
+            }
+        }
         write_groups(&mut out, &self.groups(&self.report.wrong), style);
         write_groups(&mut out, &self.groups(&self.report.unproven), style);
         if let Some(finding) = self.report.wrong.iter().find(|f| f.failed.is_some()) {

@@ -7,8 +7,8 @@ use multihome_core::model::names::word;
 use multihome_core::suppose::Supposition;
 use serde::Serialize;
 
-use super::{escaped, plural, wrap};
 use super::verify::{Verified, VerifyJson, write_groups};
+use super::{escaped, plural, wrap};
 use crate::output::Style;
 
 /// The JSON of `what-if`.

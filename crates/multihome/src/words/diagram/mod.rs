@@ -14,6 +14,7 @@ use multihome_core::Family;
 use multihome_core::diagram::{
     Asked, Card, Gateway, Network, NotARequest, Place, Reply, Role, Scene, State, Table, Verdict,
 };
+use multihome_core::model::names::is_shown;
 
 use super::{not_uplink, plural};
 
@@ -358,12 +359,10 @@ pub fn printable(name: &str) -> String {
     const LONGEST: usize = 40;
     let mut out = String::new();
     for c in name.chars() {
-        let escaped = c.escape_debug();
-        // Quotes are escaped by that too, and are harmless here.
-        if escaped.len() == 1 || matches!(c, '\'' | '"' | '\\') {
+        if is_shown(c) {
             out.push(c);
         } else {
-            out.extend(escaped);
+            out.extend(c.escape_debug());
         }
     }
     if out.chars().count() > LONGEST {
