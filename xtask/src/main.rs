@@ -1,8 +1,8 @@
 //! Makes what is generated from the command line's definition, and checks that it is up to
 //! date: man pages, shell completions, the help reference, and the figures of the documents.
 //!
-//! `cargo run -p xtask -- generate` writes the files, `cargo run -p xtask -- check` fails when
-//! one of them differs from what would be written. They are committed, so that a package can
+//! `cargo run -p xtask -- generate` writes the files, `cargo run -p xtask -- check` and a test fail
+//! when one of them differs from what would be written. They are committed, so that a package can
 //! be made without running anything, and so that a changed option shows up in a review.
 
 mod diagrams;
@@ -26,7 +26,6 @@ const HELP: &str = "docs/help.txt";
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 fn main() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let task = match std::env::args().nth(1).as_deref() {
         Some("generate") => generate,
         Some("check") => check,
@@ -35,15 +34,20 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    // The commands in the documents are given at the root.
-    let files = std::env::set_current_dir(&root).and_then(|()| files(&root));
-    match files.and_then(|files| task(&root, &files)) {
+    match run(task) {
         Ok(code) => code,
         Err(e) => {
             eprintln!("error: {e}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(task: impl Fn(&Path, &Files) -> io::Result<ExitCode>) -> io::Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // The commands in the documents are given at the root.
+    std::env::set_current_dir(&root)?;
+    task(&root, &files(&root)?)
 }
 
 fn generate(root: &Path, files: &Files) -> io::Result<ExitCode> {
@@ -140,5 +144,15 @@ fn write_help(command: &Command, out: &mut String) {
     }
     for sub in command.get_subcommands() {
         write_help(sub, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_files_are_up_to_date() {
+        assert_eq!(run(check).unwrap(), ExitCode::SUCCESS);
     }
 }

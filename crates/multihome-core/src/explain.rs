@@ -6,8 +6,9 @@ use crate::config::Config;
 use crate::diff::Change;
 use crate::lookup::{By, Outcome};
 use crate::lookup::{Flow, Lookup, Sanity, Trace};
-use crate::model::{RouteKind, Rule, Snapshot};
+use crate::model::{RouteKind, Rule, Snapshot, sysctl};
 use crate::plan::Plan;
+use crate::prefix::Family;
 use crate::suppose;
 use crate::verify::{Fault, Judgement, judge};
 
@@ -106,25 +107,31 @@ fn remedy(
             return Some(Remedy::Apply(changes.len()));
         }
     }
-    let rule = match fault {
-        Fault::ReversePath => return flow.iif.map(Remedy::LooseFilter),
-        Fault::Door { rule, .. } | Fault::Refused { rule, .. } => rule.as_ref()?,
+    let owner = match fault {
+        Fault::ReversePath { .. } => {
+            let iif = flow.iif?;
+            let name = &snapshot.link(iif)?.name;
+            let mut changed = snapshot.clone();
+            changed.sysctls.insert(sysctl::conf(Family::V4, name, "rp_filter"), "2");
+            if helps(&changed) {
+                return Some(Remedy::LooseFilter(iif));
+            }
+            iif
+        }
+        Fault::Door { rule, .. } | Fault::Refused { rule, .. } => {
+            if let Some(rule) = rule.as_ref().filter(|r| !r.is_ours()) {
+                let mut changed = snapshot.clone();
+                if changed.remove_rule(rule) && helps(&changed) {
+                    return Some(Remedy::Without(rule.clone()));
+                }
+            }
+            snapshot.owners(flow.from?).next()?
+        }
         _ => return None,
     };
-    if !rule.is_ours() {
-        let mut changed = snapshot.clone();
-        if changed.remove_rule(rule) && helps(&changed) {
-            return Some(Remedy::Without(rule.clone()));
-        }
-    }
-    let owner = snapshot.addresses().find(|a| Some(a.local) == flow.from)?.link;
-    let has_gateway = plan
-        .uplinks
-        .iter()
-        .find(|p| p.uplink.link == owner)
-        .and_then(|p| p.uplink.side(flow.family()))
-        .is_some_and(|s| !s.ways.is_empty());
-    (!has_gateway).then_some(Remedy::Gateway(owner))
+    let uplink = plan.uplinks.iter().find(|p| p.uplink.link == owner);
+    let side = uplink.and_then(|p| p.uplink.side(flow.family()));
+    side.is_none_or(|s| s.ways.is_empty()).then_some(Remedy::Gateway(owner))
 }
 
 impl Explanation<'_> {
@@ -135,5 +142,42 @@ impl Explanation<'_> {
             matches!(o, Outcome::Refused { by: By::Sanity(Sanity::ReversePath(_)), .. })
         };
         self.trace.answer.outcomes.iter().any(filtered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+    use crate::plan;
+    use crate::verify::tests::{filtering, host, managed};
+
+    /// What is advised about a request from the world to the second card.
+    fn advised(host: &Snapshot) -> (Judgement, Option<Remedy>) {
+        let config = Config::default();
+        let plan = plan::make(host, &config, &Memory::default());
+        let (from, to) = ("198.51.100.7".parse().unwrap(), "10.0.1.5".parse().unwrap());
+        let lookup = Lookup::new(host);
+        let explained = explain(&lookup, &config, &plan, &[], &Flow::incoming(3, from, to));
+        (explained.judgement, explained.remedy)
+    }
+
+    #[test]
+    fn a_looser_filter_is_advised_where_it_lets_the_request_in() {
+        let (judgement, remedy) = advised(&filtering(host(), "1"));
+        assert!(matches!(judgement, Judgement::Wrong(Fault::ReversePath { route: Some(_) })));
+        assert_eq!(remedy, Some(Remedy::LooseFilter(3)));
+    }
+
+    #[test]
+    fn no_looser_filter_is_advised_where_no_answer_finds_a_way() {
+        for filter in ["1", "2"] {
+            let mut host = filtering(managed(host(), &Config::default()), filter);
+            let by_ens6 = |r: &crate::model::Route| r.hops.iter().any(|h| h.link == 3);
+            host.remove_routes(|r| r.dst.is_default() && by_ens6(r));
+            let (judgement, remedy) = advised(&host);
+            assert_eq!(judgement, Judgement::Wrong(Fault::ReversePath { route: None }));
+            assert_eq!(remedy, Some(Remedy::Gateway(3)), "rp_filter {filter}");
+        }
     }
 }

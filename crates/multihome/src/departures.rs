@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use multihome_core::config::OnDown;
 use multihome_core::mirror;
+use multihome_core::model::names::TABLE_MAIN;
 use multihome_core::model::{Action, Address, Route, Rule, Snapshot};
 use multihome_core::rules::OIF_OFFSET;
 use multihome_core::{Change, Config, Family, Prefix};
@@ -98,8 +99,11 @@ impl Leavings {
                 };
                 n.action == Action::Nop
                     || matches!(n.action, Action::Goto(_))
-                    // Of one uplink's, the narrower and the wider one say the same.
-                    || n.table() != rule.table() && shares(n.from, rule.from)
+                    // Of one uplink's, the narrower and the wider one say the same; those that lead
+                    // to main come with one that leads to a table, which says whose they are.
+                    || n.table() != self.table
+                        && n.table() != Some(TABLE_MAIN)
+                        && shares(n.from, rule.from)
                     || n.oif.is_some() && n.oif == rule.oif
             })
         };
@@ -130,6 +134,42 @@ impl Leavings {
         let is_made = changes.iter().any(|c| matches!(c, Change::AddRoute(r) if *r == refusal));
         if !falls && !is_there && !is_made {
             changes.insert(0, Change::AddRoute(refusal));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(priority: u32, from: &str, table: u32) -> Rule {
+        let from = Some(from.parse().unwrap());
+        Rule { from, ..Rule::new(Family::V4, priority, Action::Lookup(table)) }
+    }
+
+    /// Rules of an uplink with table 10003 whose two addresses are one prefix.
+    fn left() -> Leavings {
+        let sources = BTreeSet::from(["10.0.1.204/31".parse().unwrap()]);
+        Leavings { link: 3, family: Family::V4, table: Some(10_003), sources }
+    }
+
+    /// NetworkManager puts an address in front of another one: for some milliseconds the second is
+    /// alone, and its rules are new.
+    #[test]
+    fn rules_of_an_address_that_went_stay_beside_those_of_one_that_is_left() {
+        let new = [rule(10_000, "10.0.1.205", TABLE_MAIN), rule(10_003, "10.0.1.205", 10_003)];
+        for (priority, table) in [(10_000, TABLE_MAIN), (10_003, 10_003)] {
+            let change = Change::DelRule(rule(priority, "10.0.1.204/31", table));
+            assert!(left().holds(&change, &new), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn they_go_at_once_when_another_uplink_has_the_address() {
+        let new = [rule(10_000, "10.0.1.204", TABLE_MAIN), rule(10_002, "10.0.1.204", 10_002)];
+        for (priority, table) in [(10_000, TABLE_MAIN), (10_003, 10_003)] {
+            let change = Change::DelRule(rule(priority, "10.0.1.204/31", table));
+            assert!(!left().holds(&change, &new), "{change:?}");
         }
     }
 }

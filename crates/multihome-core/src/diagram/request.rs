@@ -303,9 +303,11 @@ fn way_out(
 
 fn doubt(host: &Host<'_>, doubt: &Doubt<'_>) -> String {
     match doubt {
-        Doubt::Rule(rule, why) => format!("{}: {why}", host.rule(rule)),
-        Doubt::Route(route, why) => format!("{}: {why}", host.route(route)),
-        Doubt::Unknown(why) => (*why).to_owned(),
+        Doubt::Rule(rule) => {
+            format!("{}: it has a selector that is not known here", host.rule(rule))
+        }
+        Doubt::Route(route, why) => format!("{}: {why:?}", host.route(route)),
+        Doubt::Unknown(why) => format!("{why:?}"),
     }
 }
 

@@ -8,9 +8,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::rule::Kind;
 use super::table::{self, Found, Table};
 use super::walk::{End, Key, Walk};
-use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, Refusal, Sanity, Step};
+use super::{
+    Answer, By, Doubt, Flow, Lookup, Outcome, Path, Refusal, Sanity, Step, Strange, Unknown,
+};
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use crate::model::route::RTNH_F_ONLINK;
 use crate::model::{Action, Hop, Route, RouteKind, Rule};
@@ -45,7 +48,7 @@ pub(super) fn answer<'a>(
         answer.doubts.extend(new);
     }
     if [flow.iif, flow.oif].into_iter().flatten().any(|l| lookup.is_in_vrf(l)) {
-        answer.doubts.push(Doubt::Unknown("the table of a VRF"));
+        answer.doubts.push(Doubt::Unknown(Unknown::Vrf));
     }
     answer
 }
@@ -104,7 +107,7 @@ impl<'a> Packet<'_, 'a> {
                 return refused(Refusal::NetworkUnreachable, Sanity::LinkUnusable);
             }
             let local_multicast = self.to.octets()[..3] == [224, 0, 0];
-            if local_multicast || self.to.is_broadcast() || self.key.proto == IPPROTO_IGMP {
+            if local_multicast || self.to.is_broadcast() || self.key.kind.proto == IPPROTO_IGMP {
                 let source = source.or_else(|| self.lookup.source_v4(index, None, SCOPE_LINK));
                 return self.by_link(index, source);
             }
@@ -306,12 +309,12 @@ impl<'a> Packet<'_, 'a> {
             return refused(Refusal::NoDevice, Sanity::NoLink);
         };
         // The owner of a packet that came in is nobody's socket (ip_route_input_slow).
-        self.key.uid = 0;
+        self.key.kind.uid = 0;
         self.key.oif = 0;
         if self.to.is_multicast() {
             return Answer {
                 outcomes: Vec::new(),
-                doubts: vec![Doubt::Unknown("which multicast groups the host has joined")],
+                doubts: vec![Doubt::Unknown(Unknown::MulticastGroups)],
             };
         }
         if self.from.is_multicast() || self.from.is_broadcast() {
@@ -345,7 +348,7 @@ impl<'a> Packet<'_, 'a> {
                 }
                 _ if forwards.is_none() => Answer {
                     outcomes: Vec::new(),
-                    doubts: vec![Doubt::Unknown("whether the host forwards")],
+                    doubts: vec![Doubt::Unknown(Unknown::Forwarding)],
                 },
                 End::RouteRefuses(rule, route, error) => {
                     Answer::certain(Outcome::Refused { error, by: By::Route(rule, route) })
@@ -400,7 +403,7 @@ impl<'a> Packet<'_, 'a> {
         let path = Path { link: out, gateway: hop.and_then(|h| h.gateway), ..kept };
         let mut answer = self.validated(iif, Some(out), path);
         if forwards.is_none() && !broadcast {
-            answer.doubts.push(Doubt::Unknown("whether the host forwards"));
+            answer.doubts.push(Doubt::Unknown(Unknown::Forwarding));
         }
         answer
     }
@@ -438,7 +441,7 @@ impl<'a> Packet<'_, 'a> {
         let Some(filter) = effective("rp_filter") else {
             return Answer {
                 outcomes: vec![Outcome::Sent(path)],
-                doubts: vec![Doubt::Unknown("rp_filter")],
+                doubts: vec![Doubt::Unknown(Unknown::RpFilter)],
             };
         };
         let accept_local = effective("accept_local").unwrap_or(0) > 0;
@@ -466,9 +469,7 @@ impl<'a> Packet<'_, 'a> {
             oif: 0,
             near: 0,
             mark: if marked { self.key.mark } else { 0 },
-            sport: self.key.dport,
-            dport: self.key.sport,
-            uid: 0,
+            kind: Kind { uid: 0, ..self.key.kind.reversed() },
             ..self.key.clone()
         };
         let (ends, doubts) = lookup.ends(&key, self.merged, &mut None);
@@ -568,7 +569,7 @@ impl<'a> Lookup<'a> {
         let ours = hop.link == self.loopback
             || self.made_local.iter().any(|p| p.contains(gateway))
             || !self.owners(merged, gateway).is_empty();
-        ours.then_some(Doubt::Route(route, "its gateway was this host, perhaps, when it was made"))
+        ours.then_some(Doubt::Route(route, Strange::OwnGateway))
     }
 
     /// The link that an IPv4 address is local to (`__ip_dev_find`): its owner, of several the one that

@@ -7,7 +7,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::walk::{End, Key, Walk};
-use super::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, RTPROT_KERNEL, Refusal, Sanity, Step};
+use super::{
+    Answer, By, Doubt, Flow, Lookup, Outcome, Path, RTPROT_KERNEL, Refusal, Sanity, Step, Unknown,
+};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::model::sysctl;
 use crate::model::{Action, Hop, Route, RouteKind, Rule};
@@ -22,7 +24,7 @@ pub(super) fn answer<'a>(
     let IpAddr::V6(to) = key.to else { return Answer::default() };
     let mut answer = Answer::default();
     if [flow.iif, flow.oif].into_iter().flatten().any(|l| lookup.is_in_vrf(l)) {
-        answer.doubts.push(Doubt::Unknown("the table of a VRF"));
+        answer.doubts.push(Doubt::Unknown(Unknown::Vrf));
     }
     if let Some(iif) = flow.iif {
         if lookup.snapshot.link(iif).is_none() {
@@ -34,7 +36,7 @@ pub(super) fn answer<'a>(
         key.iface = needs_link(to) || flow.oif.is_some() && (flow.bound || !key.has_source());
     }
     if lookup.lacks_a_rule_v6() {
-        answer.doubts.push(Doubt::Unknown("whether IPv6 ever had rules of somebody's"));
+        answer.doubts.push(Doubt::Unknown(Unknown::EverRules));
     }
     let mut walk = Walk::new(lookup, &key, steps);
     walk.run();

@@ -13,6 +13,8 @@
 
 mod ipv4;
 mod ipv6;
+mod kinds;
+mod rule;
 mod source;
 mod table;
 mod told;
@@ -25,6 +27,8 @@ use std::net::IpAddr;
 use crate::model::rule::Rule;
 use crate::model::{Route, RouteKind, Snapshot};
 use crate::prefix::{Family, Prefix};
+pub use kinds::Variant;
+pub use rule::Kind;
 use table::Table;
 pub use told::{Told, Way};
 
@@ -152,14 +156,40 @@ pub enum Refusal {
 }
 
 /// Why the kernel's decision cannot be re-enacted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt<'a> {
-    /// A rule asks for something that a flow here does not have, and it may match.
-    Rule(&'a Rule, &'static str),
-    /// A route leads through something that is not modelled.
-    Route(&'a Route, &'static str),
+    /// A rule has a selector that is not decoded, and it may match.
+    Rule(&'a Rule),
+    /// A route has something that is not modelled.
+    Route(&'a Route, Strange),
     /// The snapshot does not say.
-    Unknown(&'static str),
+    Unknown(Unknown),
+}
+
+/// What of a route is not modelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strange {
+    /// It goes through a lightweight tunnel (`RTA_ENCAP`).
+    Tunnel,
+    /// Its gateway was an address of this host, perhaps, when it was made.
+    OwnGateway,
+}
+
+/// What a snapshot does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// Not all of the host could be read.
+    Incomplete,
+    /// The table of a VRF.
+    Vrf,
+    /// Which multicast groups the host has joined.
+    MulticastGroups,
+    /// Whether the host forwards.
+    Forwarding,
+    /// `rp_filter`.
+    RpFilter,
+    /// Whether IPv6 ever had rules besides the kernel's own.
+    EverRules,
 }
 
 /// What happened at one rule.
@@ -176,8 +206,8 @@ pub struct Step<'a> {
 pub enum Verdict<'a> {
     /// It is not for this flow: the first selector that does not match.
     NotFor(Selector),
-    /// Whether it is for this flow cannot be told.
-    CannotTell(&'static str),
+    /// Whether it is for this flow cannot be told: it has a selector that is not decoded.
+    CannotTell,
     /// It jumps to the first rule of this priority.
     Jumps(u32),
     /// It would jump to a priority at which there is no rule.
@@ -303,6 +333,20 @@ impl Flow {
     pub fn family(&self) -> Family {
         Family::of(self.to)
     }
+
+    /// What rules can ask for beside addresses, links and the mark.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        let Flow { proto, sport, dport, uid, tos, .. } = *self;
+        Kind { proto, sport, dport, uid, tos }
+    }
+
+    /// The same of another kind.
+    #[must_use]
+    pub fn of_kind(self, kind: Kind) -> Flow {
+        let Kind { proto, sport, dport, uid, tos } = kind;
+        Flow { proto, sport, dport, uid, tos, ..self }
+    }
 }
 
 // ===== impl Lookup =====
@@ -379,7 +423,7 @@ impl<'a> Lookup<'a> {
             Family::V6 => ipv6::answer(self, flow, steps),
         };
         if !self.snapshot.is_complete() {
-            answer.doubts.push(Doubt::Unknown("the snapshot is incomplete"));
+            answer.doubts.push(Doubt::Unknown(Unknown::Incomplete));
         }
         answer
     }

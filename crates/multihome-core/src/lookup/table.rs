@@ -125,7 +125,7 @@ pub(super) fn v4<'a>(tables: &[&Table<'a>], key: &Key) -> Found<'a> {
 
 /// Whether an IPv4 route is for the TOS (`fib_dscp_masked_match`).
 pub(super) fn fits_tos(route: &Route, key: &Key) -> bool {
-    route.tos == 0 || route.tos & 0xfc == key.tos & 0x1c
+    route.tos == 0 || route.tos & 0xfc == key.kind.tos & 0x1c
 }
 
 /// Whether a hop can be used. The kernel calls one dead that has lost its carrier where

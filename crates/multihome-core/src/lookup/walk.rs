@@ -9,8 +9,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::rule::{Kind, Match};
 use super::table::Found;
-use super::{Doubt, Flow, Lookup, Refusal, Selector, Step, Suppression, Verdict};
+use super::{Doubt, Flow, Lookup, Refusal, Step, Strange, Suppression, Verdict};
 use crate::model::rule::Rule;
 use crate::model::{Action, Hop, Route};
 use crate::prefix::Family;
@@ -31,16 +32,8 @@ pub(super) struct Key {
     pub near: u32,
     /// `flowi_mark`.
     pub mark: u32,
-    /// `flowi_proto`.
-    pub proto: u8,
-    /// Source port.
-    pub sport: u16,
-    /// Destination port.
-    pub dport: u16,
-    /// `flowi_uid`.
-    pub uid: u32,
-    /// TOS or traffic class.
-    pub tos: u8,
+    /// Protocol, ports, owner and TOS.
+    pub kind: Kind,
     /// `RT6_LOOKUP_F_IFACE`: only routes by the link (IPv6).
     pub iface: bool,
 }
@@ -72,13 +65,6 @@ pub(super) struct Walk<'l, 'a> {
     pub ends: Vec<End<'a>>,
 }
 
-/// Whether a rule is for a key.
-enum Match {
-    Yes,
-    No(Selector),
-    CannotTell(&'static str),
-}
-
 // ===== impl Key =====
 
 impl Key {
@@ -91,11 +77,7 @@ impl Key {
             oif: flow.oif.unwrap_or(0),
             near: flow.iif.or(flow.oif).unwrap_or(0),
             mark: flow.mark,
-            proto: flow.proto,
-            sport: flow.sport,
-            dport: flow.dport,
-            uid: flow.uid,
-            tos: flow.tos,
+            kind: flow.kind(),
             iface: false,
         }
     }
@@ -144,9 +126,9 @@ impl<'l, 'a> Walk<'l, 'a> {
                     self.note(rule, Verdict::NotFor(selector));
                     continue;
                 }
-                Match::CannotTell(why) => {
-                    self.note(rule, Verdict::CannotTell(why));
-                    self.doubts.push(Doubt::Rule(rule, why));
+                Match::CannotTell => {
+                    self.note(rule, Verdict::CannotTell);
+                    self.doubts.push(Doubt::Rule(rule));
                     continue;
                 }
             }
@@ -160,13 +142,12 @@ impl<'l, 'a> Walk<'l, 'a> {
                 Action::Goto(target) => {
                     // The kernel keeps the first rule of the priority as the target (fib_nl_newrule);
                     // jumps only lead forward.
-                    let behind = rules.get(at..).unwrap_or_default();
-                    match behind.iter().position(|r| r.priority == target) {
-                        Some(offset) => {
-                            self.note(rule, Verdict::Jumps(target));
-                            at += offset;
-                        }
-                        None => self.note(rule, Verdict::JumpsNowhere(target)),
+                    let first = rules.partition_point(|r| r.priority < target);
+                    if first >= at && rules.get(first).is_some_and(|r| r.priority == target) {
+                        self.note(rule, Verdict::Jumps(target));
+                        at = first;
+                    } else {
+                        self.note(rule, Verdict::JumpsNowhere(target));
                     }
                     continue;
                 }
@@ -208,7 +189,7 @@ impl<'l, 'a> Walk<'l, 'a> {
             Found::Route(route, hops) => (route, hops),
         };
         if route.hops.iter().any(|h| h.encap) {
-            self.doubts.push(Doubt::Route(route, "it goes through a lightweight tunnel"));
+            self.doubts.push(Doubt::Route(route, Strange::Tunnel));
         }
         let mut suppression = None;
         let mut accepted = Vec::new();
@@ -263,87 +244,6 @@ impl<'a> Lookup<'a> {
     /// The rules of a family, in order.
     pub(super) fn rules(&self, family: Family) -> &[&'a Rule] {
         self.rules.get(&family).map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether a rule is for a key (`fib_rule_match`, `fib4_rule_match`, `fib6_rule_match`).
-    fn matches(&self, rule: &Rule, key: &Key) -> Match {
-        match (self.mismatch(rule, key), rule.not) {
-            (Some(selector), false) => return Match::No(selector),
-            (None, true) if rule.other.is_empty() => return Match::No(Selector::Not),
-            _ => {}
-        }
-        if rule.other.is_empty() {
-            Match::Yes
-        } else {
-            Match::CannotTell("it has a selector that is not known here")
-        }
-    }
-
-    /// The first selector of a rule that a key does not meet.
-    fn mismatch(&self, rule: &Rule, key: &Key) -> Option<Selector> {
-        // Rules name links, and know them by index; a name that no link has matches nothing.
-        let is = |name: &Option<String>, index: u32| {
-            name.as_ref().is_none_or(|n| self.links.get(n.as_str()) == Some(&index))
-        };
-        if !is(&rule.iif, key.iif) {
-            return Some(Selector::Iif);
-        }
-        if !is(&rule.oif, key.oif) {
-            return Some(Selector::Oif);
-        }
-        if rule.fwmark.is_some_and(|(mark, mask)| (mark ^ key.mark) & mask != 0) {
-            return Some(Selector::Fwmark);
-        }
-        // Packets out of a tunnel that collects metadata have one; nothing here does.
-        if rule.tun_id.is_some_and(|id| id != 0) {
-            return Some(Selector::TunId);
-        }
-        // Only for packets of a VRF, about which nothing is told (see `is_in_vrf`).
-        if rule.l3mdev {
-            return Some(Selector::L3mdev);
-        }
-        if rule.uidrange.is_some_and(|(first, last)| !(first..=last).contains(&key.uid)) {
-            return Some(Selector::Uidrange);
-        }
-        if rule.to.is_some_and(|p| !p.contains(key.to)) {
-            return Some(Selector::To);
-        }
-        // While there is no source, IPv4 compares 0.0.0.0, and IPv6 nothing.
-        if rule.from.is_some_and(|p| {
-            !p.contains(key.from) || rule.family == Family::V6 && !key.has_source()
-        }) {
-            return Some(Selector::From);
-        }
-        let dscp = key.tos & 0xfc;
-        let tos = match rule.family {
-            // fib_dscp_masked_match: of an IPv4 packet's DSCP, `tos` sees three bits
-            Family::V4 => dscp & 0x1c,
-            Family::V6 => dscp,
-        };
-        if rule.tos.is_some_and(|t| t & 0xfc != tos) {
-            return Some(Selector::Tos);
-        }
-        if rule.dscp.is_some_and(|(value, mask)| (value ^ dscp >> 2) & mask != 0) {
-            return Some(Selector::Dscp);
-        }
-        if rule.flowlabel.is_some_and(|(label, mask)| label & mask != 0) {
-            return Some(Selector::Flowlabel);
-        }
-        if rule.ipproto.is_some_and(|p| p != 0 && p != key.proto) {
-            return Some(Selector::Ipproto);
-        }
-        let port = |range: Option<(u16, u16)>, mask: Option<u16>, port: u16| match (range, mask) {
-            (None, _) | (Some((0, _) | (_, 0)), _) => true,
-            (Some((value, _)), Some(mask)) => (value ^ port) & mask == 0,
-            (Some((first, last)), None) => (first..=last).contains(&port),
-        };
-        if !port(rule.sport, rule.sport_mask, key.sport) {
-            return Some(Selector::Sport);
-        }
-        if !port(rule.dport, rule.dport_mask, key.dport) {
-            return Some(Selector::Dport);
-        }
-        None
     }
 
     /// Whether a link is a VRF or a member of one: its packets are looked up in the VRF's table

@@ -171,6 +171,14 @@ impl Snapshot {
         self.addresses.values().map(|(a, _)| a)
     }
 
+    /// The links that have an address: one, or several where a service's address is on two cards.
+    pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = u32> {
+        let mut links: Vec<u32> =
+            self.addresses().filter(|a| a.local == address).map(|a| a.link).collect();
+        links.dedup();
+        links.into_iter()
+    }
+
     /// The addresses of one link.
     pub fn addresses_of(&self, link: u32) -> impl Iterator<Item = &Address> {
         let first = (link, IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, None);

@@ -2,7 +2,8 @@
 //!
 //! The ends of all prefixes that a look-up compares an address with (destinations and sources of
 //! routes, `from` and `to` of rules, and what the kernel treats in its own way) cut the address space into
-//! intervals; inside one, every look-up finds the same. Then intervals for which each table holds routes
+//! intervals; inside one, every look-up finds the same. A client's address is compared with `from` only
+//! by what it sends, and so only by rules that are asked before `lookup local`. Then intervals for which each table holds routes
 //! that differ in nothing but their prefixes are one class: a table of 5,000 routes by 50 gateways
 //! comes down to hundreds of classes. So one address stands for a class, and the classes together are
 //! all addresses.
@@ -13,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::model::{Hop, Route, RouteKind, Snapshot};
+use crate::model::{Action, Hop, Route, RouteKind, Rule, Snapshot};
 use crate::prefix::{Family, Prefix, address_bits, bits_address, mask};
 
 /// A class of addresses.
@@ -121,11 +122,7 @@ impl Classes {
             layers += 1;
         }
         let rules = || snapshot.rules().filter(|r| r.family == family);
-        sources.extend(rules().filter_map(|r| r.from));
-        // Nothing comes in from an address of this host, and a host may have a rule for each.
-        for address in snapshot.addresses() {
-            sources.remove(&Prefix::host(address.local));
-        }
+        sources.extend(before_local(rules()).into_iter().filter_map(|r| r.from));
         let to = rules().filter_map(|r| r.to).collect::<BTreeSet<Prefix>>();
         let special = special(family).into_iter().collect();
         for prefixes in [sources, to, special] {
@@ -135,15 +132,31 @@ impl Classes {
         Classes::merge(family, layers, cuts)
     }
 
-    /// Cuts the addresses of a family by what tells them apart as sources of what the host sends.
+    /// Cuts the addresses of a family by what tells them apart as sources of what the host sends: the
+    /// `from` of rules. Rules in a row that differ in nothing else are one, as those are which lead
+    /// each address of a card to the card's table.
     #[must_use]
     pub fn of_sources(snapshot: &Snapshot, family: Family) -> Classes {
-        let rules = snapshot.rules().filter(|r| r.family == family).filter_map(|r| r.from);
-        let routes = snapshot.routes().filter(|r| r.family() == family).filter_map(|r| r.src);
-        let sources: BTreeSet<Prefix> = rules.chain(routes).collect();
+        // Which rows ask for a prefix.
+        let mut asked: BTreeMap<Prefix, BTreeSet<usize>> = BTreeMap::new();
+        let mut before: Option<Rule> = None;
+        let mut row = 0;
+        for rule in snapshot.rules().filter(|r| r.family == family) {
+            let rest = Rule { from: None, ..rule.clone() };
+            if before.as_ref() != Some(&rest) {
+                row += 1;
+                before = Some(rest);
+            }
+            if let Some(from) = rule.from {
+                asked.entry(from).or_default().insert(row);
+            }
+        }
+        let routes: BTreeSet<Prefix> =
+            snapshot.routes().filter(|r| r.family() == family).filter_map(|r| r.src).collect();
         let mut cuts = Vec::new();
-        cut(0, sources.into_iter().map(|p| (p, p)), &mut cuts);
-        Classes::merge(family, 1, cuts)
+        cut(0, asked.into_iter(), &mut cuts);
+        cut(1, routes.into_iter().map(|p| (p, p)), &mut cuts);
+        Classes::merge(family, 2, cuts)
     }
 
     fn merge(family: Family, layers: usize, mut cuts: Vec<(u128, usize, Chain)>) -> Classes {
@@ -228,6 +241,24 @@ fn reached(snapshot: &Snapshot, family: Family) -> Option<BTreeSet<u32>> {
         tables.extend(rule.table());
     }
     Some(tables)
+}
+
+/// The rules that are asked about what comes in for an address of this host: those before the one that
+/// has the table `local` looked up for everything, where it is found.
+fn before_local<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<&'a Rule> {
+    let rules: Vec<&Rule> = rules.collect();
+    let to_local = Action::Lookup(crate::model::names::TABLE_LOCAL);
+    let is_local = |r: &&Rule| {
+        let plain = Rule { protocol: r.protocol, ..Rule::new(r.family, r.priority, to_local) };
+        **r == plain
+    };
+    match rules.iter().position(is_local) {
+        // A jump may lead past it.
+        Some(at) if !rules[..at].iter().any(|r| matches!(r.action, Action::Goto(_))) => {
+            rules[..at].to_vec()
+        }
+        _ => rules,
+    }
 }
 
 fn behaviours<'a>(routes: &[&'a Route], length: usize) -> Vec<Behaviour<'a>> {

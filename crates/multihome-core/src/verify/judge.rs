@@ -1,8 +1,6 @@
 //! One packet, judged: what `explain` says of a flow, by the same measure as the whole.
 
-use std::net::IpAddr;
-
-use super::right::{Expected, Host, State};
+use super::right::{Host, Main, Place, State};
 use super::{Accepted, Fault, Reason};
 use crate::config::Config;
 use crate::lookup::{Answer, Flow};
@@ -64,8 +62,8 @@ pub fn judge(
     let host = Host::new(config, plan);
     let state = State::new(&host, snapshot);
     let verdict = match flow.iif {
-        None => judge_answer(&state, flow, answer),
-        Some(iif) => judge_request(&state, iif, flow, answer),
+        None => judge_answer(snapshot, &state, flow, answer),
+        Some(iif) => judge_request(snapshot, &state, iif, flow, answer),
     };
     match (verdict, answer.doubts.first()) {
         (wrong @ (Judgement::Wrong(_) | Judgement::NoPromise(_)), _) => wrong,
@@ -74,44 +72,64 @@ pub fn judge(
     }
 }
 
-fn judge_answer(state: &State<'_>, flow: &Flow, answer: &Answer<'_>) -> Judgement {
+fn judge_answer(
+    snapshot: &Snapshot,
+    state: &State<'_>,
+    flow: &Flow,
+    answer: &Answer<'_>,
+) -> Judgement {
     let Some(from) = flow.from.filter(|a| !a.is_unspecified()) else {
         return Judgement::NoPromise(NoPromise::NoSource);
     };
-    let Some(owner) = owner(state, from) else {
-        let why = self::owner(state, flow.to).map_or(NoPromise::NotOurs, NoPromise::Request);
-        return Judgement::NoPromise(why);
+    let owners: Vec<u32> = snapshot.owners(from).collect();
+    let Some(&first) = owners.first() else {
+        let asked = snapshot.owners(flow.to).next();
+        return Judgement::NoPromise(asked.map_or(NoPromise::NotOurs, NoPromise::Request));
     };
-    if let Some(oif) = flow.oif.filter(|&oif| oif != owner) {
-        return Judgement::NoPromise(NoPromise::Bound(oif));
-    }
-    let Some(expected) = state.expected(owner, flow.to) else {
-        return Judgement::NoPromise(NoPromise::NoUplink(owner));
+    // A bound socket answers for its link alone.
+    let owners = match flow.oif {
+        None => owners,
+        Some(oif) if owners.contains(&oif) => vec![oif],
+        Some(oif) => return Judgement::NoPromise(NoPromise::Bound(oif)),
     };
-    match expected.judge(state, owner, flow.family(), answer) {
+    let Some(expected) = state.expected(&owners, flow.to) else {
+        return Judgement::NoPromise(NoPromise::NoUplink(first));
+    };
+    match expected.judge(state, flow.family(), answer) {
         Err(fault) => Judgement::Wrong(fault),
         Ok(Some(accepted)) => Judgement::Accepted(accepted),
-        Ok(None) => match (&expected, answer.paths().next()) {
-            (Expected::Out { refused: true, .. }, None) => Judgement::MainRefuses,
+        Ok(None) => match (&expected.place, answer.paths().next()) {
+            (Place::Behind { main: Main::Refuses, .. }, None) => Judgement::MainRefuses,
             (_, None) => Judgement::NoWay,
-            (Expected::Kept, Some(_)) => Judgement::Kept,
-            (Expected::Out { .. }, Some(path)) if path.link == owner => Judgement::Home(owner),
-            (Expected::Out { .. }, Some(path)) => Judgement::Local(path.link),
+            (Place::Here, Some(_)) => Judgement::Kept,
+            (Place::Behind { .. }, Some(path)) if owners.contains(&path.link) => {
+                Judgement::Home(path.link)
+            }
+            (Place::Behind { .. }, Some(path)) => Judgement::Local(path.link),
         },
     }
 }
 
-fn judge_request(state: &State<'_>, iif: u32, flow: &Flow, answer: &Answer<'_>) -> Judgement {
-    let Some(owner) = owner(state, flow.to) else {
+fn judge_request(
+    snapshot: &Snapshot,
+    state: &State<'_>,
+    iif: u32,
+    flow: &Flow,
+    answer: &Answer<'_>,
+) -> Judgement {
+    let owners: Vec<u32> = snapshot.owners(flow.to).collect();
+    if owners.is_empty() {
         return Judgement::NoPromise(NoPromise::Forwarded);
-    };
+    }
     if answer.paths().next().is_some() && answer.paths().all(|p| p.kind == RouteKind::Local) {
         return Judgement::Kept;
     }
     let client = flow.from.unwrap_or(flow.to);
-    match state.expected(owner, client) {
-        Some(expected @ Expected::Out { .. }) if iif == owner => {
-            match expected.judge_request(state, owner, flow.family(), answer) {
+    match state.expected(&owners, client) {
+        Some(expected)
+            if matches!(expected.place, Place::Behind { .. }) && owners.contains(&iif) =>
+        {
+            match expected.judge_request(state, flow.family(), answer) {
                 Err(fault) => Judgement::Wrong(fault),
                 Ok(Some(accepted)) => Judgement::Accepted(accepted),
                 Ok(None) => Judgement::Kept,
@@ -119,9 +137,4 @@ fn judge_request(state: &State<'_>, iif: u32, flow: &Flow, answer: &Answer<'_>) 
         }
         _ => Judgement::NoPromise(NoPromise::OtherDoor(iif)),
     }
-}
-
-/// The link that has an address.
-fn owner(state: &State<'_>, address: IpAddr) -> Option<u32> {
-    state.snapshot().addresses().find(|a| a.local == address).map(|a| a.link)
 }

@@ -1,16 +1,16 @@
 //! Whether every answer leaves by the door that its request came in by: proved, not sampled.
 //!
-//! For every address of the host and every class of destinations ([`classes`]) the kernel's decision is
-//! re-enacted ([`crate::lookup`]) in both directions and compared with what is right ([`right`]). Then each
-//! uplink is taken down, and loses its carrier ([`crate::suppose`]), and all that its routes had a
-//! part in is asked again.
+//! For every address of the host, every class of destinations ([`classes`]) and every kind of packets
+//! that rules tell apart ([`Lookup::kinds`]) the kernel's decision is re-enacted ([`crate::lookup`]) in both
+//! directions and compared with what is right ([`right`]). Then each uplink is taken down, and loses its
+//! carrier ([`crate::suppose`]), and all that its routes had a part in is asked again.
 //!
-//! What makes it quick: addresses for which the same rules ask are one source; of the routes only those
+//! What makes it quick: addresses that rules treat alike are one source; of the routes only those
 //! stay that cover an address which is asked about; and what no route of a link had a part in is not asked
 //! again without that link. Removing a route cannot change a look-up that did not come upon it.
 //!
-//! It judges what the kernel holds, not the plan, and what is in a snapshot: no firewall, no neighbour
-//! that does not answer. Left out are destinations that no answer goes to: `0.0.0.0/8`, `127.0.0.0/8`,
+//! It judges what the kernel holds, not the plan, and what is in a snapshot: no firewall and no marks, no
+//! neighbour that does not answer. Left out are destinations that no answer goes to: `0.0.0.0/8`, `127.0.0.0/8`,
 //! multicast and broadcast, `::`, `::1`, `::ffff:0:0/96`.
 
 pub mod classes;
@@ -20,8 +20,8 @@ mod right;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::config::{Config, OnDown};
-use crate::lookup::{Doubt, Flow, Lookup, Refusal, Trace};
+use crate::config::Config;
+use crate::lookup::{Doubt, Flow, Kind, Lookup, Refusal, Strange, Trace, Unknown, Variant};
 use crate::model::route::RTNH_F_LINKDOWN;
 use crate::model::{Hop, Route, Rule, Snapshot};
 use crate::plan::Plan;
@@ -29,7 +29,7 @@ use crate::prefix::{Family, address_bits};
 use crate::suppose::{carrier_lost, link_down};
 use classes::Classes;
 pub use judge::{Judgement, NoPromise, judge};
-use right::{Host, State};
+use right::{Expected, Host, State, is_link_local};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -105,7 +105,10 @@ pub enum Fault {
         route: Option<Box<Route>>,
     },
     /// The request does not come in: the reverse path filter.
-    ReversePath,
+    ReversePath {
+        /// The route that an answer would take, by another link; none where there is no way.
+        route: Option<Box<Route>>,
+    },
     /// The request does not come in, for another reason.
     NotAccepted {
         /// With which error.
@@ -123,12 +126,14 @@ pub enum Fault {
 /// Why something cannot be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// A rule, and what it asks for.
-    Rule(Box<Rule>, &'static str),
-    /// A route, and what it leads through.
-    Route(Box<Route>, &'static str),
+    /// A rule asks for something that is not decoded.
+    Rule(Box<Rule>),
+    /// A route has something that is not modelled.
+    Route(Box<Route>, Strange),
     /// The snapshot does not say.
-    Unknown(&'static str),
+    Unknown(Unknown),
+    /// Rules tell more kinds of packets apart than were asked about.
+    ManyKinds,
 }
 
 /// What the configuration asks for although it is not what multihome is for.
@@ -140,22 +145,40 @@ pub enum Accepted {
     Fallthrough(u32),
 }
 
-/// Addresses of one link that are treated alike.
+/// An address, which stands for all of the same links that are treated alike.
 #[derive(Debug)]
 struct Source {
-    link: u32,
+    /// The links that have it; several, where a service moves between hosts or cards.
+    owners: Vec<u32>,
     address: IpAddr,
+}
+
+/// How much is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// The host as it is, and after each failure.
+    All,
+    /// The host as it is.
+    Now,
+    /// All, without shortcuts: of the whole snapshot, and after each failure anew. For a test.
+    #[cfg(test)]
+    Slowly,
 }
 
 /// Asks everything.
 #[must_use]
 pub fn verify(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Report {
-    ask_all(snapshot, config, plan, true)
+    ask_all(snapshot, config, plan, Scope::All)
 }
 
-/// Asks everything; without shortcuts, which a test compares, of the whole snapshot and after each
-/// failure anew.
-fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, shortcuts: bool) -> Report {
+/// Asks everything about the host as it is, and supposes no failure.
+#[must_use]
+pub fn verify_now(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Report {
+    ask_all(snapshot, config, plan, Scope::Now)
+}
+
+fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, scope: Scope) -> Report {
+    let shortcuts = matches!(scope, Scope::All | Scope::Now);
     let mut report = Report::default();
     let families = Family::BOTH.map(|f| (f, Classes::of(snapshot, f)));
     let mut sources = Vec::new();
@@ -170,23 +193,34 @@ fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, shortcuts: bool) -
     let host = Host::new(config, plan);
     let lookup = Lookup::new(&reduced);
     let state = State::new(&host, &reduced);
-    let mut asker = Asker { report: &mut report, seen: HashSet::new() };
-    // Which pairs of source and destination a link has a part in.
-    let mut parts: BTreeMap<u32, Vec<(usize, usize, usize)>> = BTreeMap::new();
+    let kinds = Family::BOTH.map(|family| lookup.kinds(family));
+    let mut asker = Asker::new(&mut report);
+    // Which questions a link has a part in.
+    let mut parts: BTreeMap<u32, Vec<Question<'_>>> = BTreeMap::new();
     for (f, (_, classes)) in families.iter().enumerate() {
+        let (variants, all_kinds) = &kinds[f];
         let mut judged = BTreeSet::new();
-        for (s, source) in sources[f].iter().enumerate() {
+        for source in &sources[f] {
             for (c, class) in classes.classes.iter().enumerate() {
-                let links = asker.ask(&lookup, &state, source, class.address, None);
-                let Some(links) = links else { continue };
-                judged.insert(c);
-                let all = if shortcuts { links } else { host.uplinks().collect() };
-                for link in all {
-                    parts.entry(link).or_default().push((f, s, c));
+                let plain = Question { source, to: class.address, variant: None };
+                let others = variants.iter().map(|v| Question { variant: Some(v), ..plain });
+                for question in std::iter::once(plain).chain(others) {
+                    let Some(links) = asker.ask(&lookup, &state, question, None) else { continue };
+                    judged.insert(c);
+                    let all = if shortcuts { links } else { host.uplinks().collect() };
+                    for link in all {
+                        parts.entry(link).or_default().push(question);
+                    }
                 }
             }
         }
+        if let Some(first) = sources[f].first().filter(|_| !all_kinds) {
+            asker.leaves_out_kinds(first);
+        }
         asker.report.classes += judged.len();
+    }
+    if scope == Scope::Now {
+        return report;
     }
     for link in host.uplinks() {
         if !reduced.link(link).is_some_and(crate::model::Link::is_up) {
@@ -208,10 +242,8 @@ fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, shortcuts: bool) -
             }
             let lookup = Lookup::new(&failed);
             let state = State::new(&host, &failed);
-            for (f, s, c) in parts.get(&link).into_iter().flatten() {
-                let source = &sources[*f][*s];
-                let to = families[*f].1.classes[*c].address;
-                asker.ask(&lookup, &state, source, to, Some(failure));
+            for question in parts.get(&link).into_iter().flatten() {
+                asker.ask(&lookup, &state, *question, Some(failure));
             }
         }
     }
@@ -220,46 +252,103 @@ fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, shortcuts: bool) -
 
 // ===== asking =====
 
-struct Asker<'r> {
-    report: &'r mut Report,
-    /// What is wrong with all links up need not be said again.
-    seen: HashSet<Flow>,
+/// An answer that is asked about.
+#[derive(Debug, Clone, Copy)]
+struct Question<'q> {
+    source: &'q Source,
+    to: IpAddr,
+    /// Its kind, where that is not the plain one.
+    variant: Option<&'q Variant<'q>>,
 }
 
-impl Asker<'_> {
-    /// Asks one address about one destination. Returns the uplinks that have a part in it; none where
-    /// nothing was asked.
+struct Asker<'r> {
+    report: &'r mut Report,
+    /// What is wrong with all links up, or unproven, need not be said again.
+    wrong: HashSet<Flow>,
+    unproven: HashSet<Flow>,
+}
+
+impl<'r> Asker<'r> {
+    fn new(report: &'r mut Report) -> Asker<'r> {
+        Asker { report, wrong: HashSet::new(), unproven: HashSet::new() }
+    }
+
+    /// Asks one question. Returns the uplinks that have a part in it; none where nothing was asked.
     fn ask(
         &mut self,
         lookup: &Lookup<'_>,
         state: &State<'_>,
-        source: &Source,
-        to: IpAddr,
+        question: Question<'_>,
         failed: Option<Failure>,
     ) -> Option<BTreeSet<u32>> {
+        let Question { source, to, .. } = question;
         if to == source.address && !state.owns(to) {
             return None; // it went with its link
         }
-        let expected = state.expected(source.link, to)?;
-        let out = expected.answer(source.address, to);
+        // A link-local client is another one on each link.
+        let each: Vec<&[u32]> = if is_link_local(to) {
+            source.owners.chunks(1).collect()
+        } else {
+            vec![&source.owners]
+        };
+        let asked = each.into_iter().filter_map(|owners| {
+            let expected = state.expected(owners, to)?;
+            self.ask_for(lookup, state, question, &expected, failed)
+        });
+        asked.reduce(|mut all, links| {
+            all.extend(links);
+            all
+        })
+    }
+
+    fn ask_for(
+        &mut self,
+        lookup: &Lookup<'_>,
+        state: &State<'_>,
+        question: Question<'_>,
+        expected: &Expected<'_>,
+        failed: Option<Failure>,
+    ) -> Option<BTreeSet<u32>> {
+        let Question { source, to, variant } = question;
+        let plain = expected.answer(source.address, to);
+        if variant.is_some_and(|v| !v.concerns(&plain)) {
+            return None;
+        }
+        let kind = variant.map(|v| v.kind).unwrap_or_default();
+        let out = plain.clone().of_kind(kind);
         self.report.questions += 1;
         let (trace, links) = match failed {
             None => {
                 let trace = lookup.trace(&out);
-                let links = state.part_takers(source.link, to, &trace);
-                (trace, Some(links))
+                let mut links = state.part_takers(&source.owners, to, &trace);
+                if kind.uid != 0 {
+                    // The filter looks an answer of the kernel's up (`__fib_validate_source`).
+                    let checked = lookup.trace(&plain.of_kind(Kind { uid: 0, ..kind }));
+                    links.extend(state.part_takers(&source.owners, to, &checked));
+                }
+                (trace, links)
             }
-            Some(_) => (Trace { answer: lookup.ask(&out), ..Trace::default() }, None),
+            Some(_) => (Trace { answer: lookup.ask(&out), ..Trace::default() }, BTreeSet::new()),
         };
-        let verdict = expected.judge(state, source.link, Family::of(to), &trace.answer);
-        self.note(source.link, out, failed, &trace.answer.doubts, verdict);
+        let owner = expected.owner();
+        let verdict = expected.judge(state, Family::of(to), &trace.answer);
+        self.note(owner, out, failed, &trace.answer.doubts, verdict);
         if let Some(request) = expected.request(state, source.address, to, &trace.answer) {
+            // Who will own the socket is not known when it comes in.
+            let request = request.of_kind(Kind { uid: 0, ..kind.reversed() });
             let answer = lookup.ask(&request);
             self.report.questions += 1;
-            let verdict = expected.judge_request(state, source.link, Family::of(to), &answer);
-            self.note(source.link, request, failed, &answer.doubts, verdict);
+            let verdict = expected.judge_request(state, Family::of(to), &answer);
+            self.note(owner, request, failed, &answer.doubts, verdict);
         }
-        Some(links.unwrap_or_default())
+        Some(links)
+    }
+
+    /// Notes that not all kinds of packets were asked about.
+    fn leaves_out_kinds(&mut self, source: &Source) {
+        let flow = Flow::reply(source.address, source.address);
+        let (owner, fault) = (source.owners[0], Fault::Unproven(Reason::ManyKinds));
+        self.report.unproven.push(Finding { flow, owner, failed: None, fault });
     }
 
     fn note(
@@ -270,27 +359,26 @@ impl Asker<'_> {
         doubts: &[Doubt<'_>],
         verdict: Result<Option<Accepted>, Fault>,
     ) {
-        match verdict {
-            Ok(None) if doubts.is_empty() => {}
-            Ok(Some(accepted)) if doubts.is_empty() => {
+        let (seen, findings, fault) = match (verdict, doubts.first()) {
+            (Ok(None), None) => return,
+            (Ok(Some(accepted)), None) => {
                 *self.report.accepted.entry(accepted).or_default() += 1;
+                return;
             }
-            Ok(_) => {
-                let reason = Reason::of(&doubts[0]);
-                if failed.is_none() || !self.seen.contains(&flow) {
-                    self.seen.insert(flow.clone());
-                    let fault = Fault::Unproven(reason);
-                    self.report.unproven.push(Finding { flow, owner, failed, fault });
-                }
+            (Ok(_), Some(doubt)) => {
+                let fault = Fault::Unproven(Reason::of(doubt));
+                (&mut self.unproven, &mut self.report.unproven, fault)
             }
-            Err(fault) => {
-                if failed.is_none() || !self.seen.contains(&flow) {
-                    if failed.is_none() {
-                        self.seen.insert(flow.clone());
-                    }
-                    self.report.wrong.push(Finding { flow, owner, failed, fault });
-                }
-            }
+            (Err(fault), _) => (&mut self.wrong, &mut self.report.wrong, fault),
+        };
+        // What cannot be told is no other thing after each failure.
+        let is_new = if failed.is_none() || matches!(fault, Fault::Unproven(_)) {
+            seen.insert(flow.clone())
+        } else {
+            !seen.contains(&flow)
+        };
+        if is_new {
+            findings.push(Finding { flow, owner, failed, fault });
         }
     }
 }
@@ -298,16 +386,16 @@ impl Asker<'_> {
 impl Reason {
     fn of(doubt: &Doubt<'_>) -> Reason {
         match doubt {
-            Doubt::Rule(rule, what) => Reason::Rule(Box::new((*rule).clone()), what),
-            Doubt::Route(route, what) => Reason::Route(Box::new((*route).clone()), what),
-            Doubt::Unknown(what) => Reason::Unknown(what),
+            Doubt::Rule(rule) => Reason::Rule(Box::new((*rule).clone())),
+            Doubt::Route(route, what) => Reason::Route(Box::new((*route).clone()), *what),
+            Doubt::Unknown(what) => Reason::Unknown(*what),
         }
     }
 }
 
 // ===== making it small =====
 
-/// The addresses of the host, one for each set of rules that asks for it.
+/// The addresses of the host, one for each way in which rules treat them.
 fn sources_of(
     snapshot: &Snapshot,
     family: Family,
@@ -315,16 +403,27 @@ fn sources_of(
     count: &mut usize,
 ) -> Vec<Source> {
     let asked = Classes::of_sources(snapshot, family);
-    let mut known = HashSet::new();
-    let mut sources = Vec::new();
+    let mut owners: BTreeMap<IpAddr, Vec<u32>> = BTreeMap::new();
+    let mut addresses = Vec::new();
     for address in snapshot.addresses().filter(|a| a.family() == family) {
         if !crate::prefix::is_global(address.local) || address.is_dadfailed() {
             continue;
         }
-        *count += 1;
-        let key = (address.link, asked.class_of(address.local), classes.class_of(address.local));
-        if known.insert(key) {
-            sources.push(Source { link: address.link, address: address.local });
+        let links = owners.entry(address.local).or_default();
+        if links.is_empty() {
+            addresses.push(address.local);
+        }
+        if !links.contains(&address.link) {
+            links.push(address.link);
+        }
+    }
+    *count += addresses.len();
+    let mut known = HashSet::new();
+    let mut sources = Vec::new();
+    for address in addresses {
+        let owners = owners.remove(&address).unwrap_or_default();
+        if known.insert((owners.clone(), asked.class_of(address), classes.class_of(address))) {
+            sources.push(Source { owners, address });
         }
     }
     sources
@@ -398,8 +497,4 @@ impl Finding {
 }
 
 #[cfg(test)]
-mod tests;
-
-pub(crate) fn falls_through(config: &Config, name: &str) -> bool {
-    config.on_down(name) == OnDown::Fallthrough
-}
+pub(crate) mod tests;

@@ -3,9 +3,10 @@
 //! - What is for an address of this host is kept.
 //! - What is for a local network, one that main reaches by a link which is no uplink, goes there; so does
 //!   what main refuses for a network of its own. A network that somebody's own table has behind such
-//!   a link (a VPN's) may be reached there, too.
+//!   a link (a VPN's) may be reached there, too, unless main has it by an uplink.
 //! - All else goes by the uplink that owns the address, also to a client that sits in another uplink's
-//!   subnet. Where that has no way out it is refused.
+//!   subnet. Where that has no way out it is refused. An address that several links have is answered
+//!   by any of them.
 //! - An address of a link that is no uplink answers the networks of that link; nothing else is promised.
 //!
 //! What configuration takes out of this is accepted: an uplink that is left to main (`primary`)
@@ -15,10 +16,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::{Accepted, Fault, falls_through};
-use crate::config::Config;
+use super::{Accepted, Fault};
+use crate::config::{Config, OnDown};
 use crate::lookup::{Answer, By, Flow, Outcome, Sanity, Trace, Verdict};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
+use crate::model::route::RTNH_F_DEAD;
 use crate::model::{Route, RouteKind, Snapshot};
 use crate::plan::Plan;
 use crate::prefix::{Family, Prefix};
@@ -49,32 +51,61 @@ pub(super) struct State<'a> {
 /// A table's routes by prefix: the best of each.
 #[derive(Default)]
 struct Held<'a> {
-    routes: HashMap<Prefix, &'a Route>,
+    routes: HashMap<Prefix, Best<'a>>,
     lengths: BTreeMap<Family, BTreeSet<u8>>,
+}
+
+/// What leads to a prefix.
+struct Best<'a> {
+    route: &'a Route,
+    /// The links that it leads by, and for IPv6 its equals: which of those is taken their preference
+    /// and their gateways' state decide (`find_rr_leaf`).
+    links: BTreeSet<u32>,
 }
 
 /// Where an answer has to go.
 #[derive(Debug)]
-pub(super) enum Expected {
-    /// It is for the host itself.
-    Kept,
-    /// By one of these links.
-    Out {
+pub(super) struct Expected<'o> {
+    /// The links that have its source.
+    owners: &'o [u32],
+    pub(super) place: Place,
+}
+
+/// A place where an answer belongs.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// The host itself.
+    Here,
+    /// Behind one of these links.
+    Behind {
         links: BTreeSet<u32>,
-        /// To a local network.
+        /// A local network.
         local: bool,
-        /// Main refuses this network: so may the answer be.
-        refused: bool,
+        /// What main says of the network, if anything.
+        main: Main,
         /// It takes a socket that is bound to this link (link-local addresses).
         oif: Option<u32>,
     },
+}
+
+/// What main says of a network, besides its default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Main {
+    /// Nothing.
+    Silent,
+    /// It is behind an uplink, or one among others.
+    Uplink,
+    /// It is behind links that are no uplinks.
+    Local,
+    /// It refuses the network: so may the answer be.
+    Refuses,
 }
 
 impl Host {
     pub(super) fn new(config: &Config, plan: &Plan) -> Host {
         let doors = plan.uplinks.iter().map(|p| {
             let sides = p.uplink.sides.iter().map(|s| (s.family, !s.ways.is_empty())).collect();
-            let falls_through = falls_through(config, &p.uplink.name);
+            let falls_through = config.on_down(&p.uplink.name) == OnDown::Fallthrough;
             (p.uplink.link, Door { primary: p.table.is_none(), falls_through, sides })
         });
         Host { uplinks: doors.collect() }
@@ -96,9 +127,26 @@ impl<'a> State<'a> {
             let held = tables.entry(table).or_default();
             for route in snapshot.routes_in(table) {
                 // Ordered by metric; what asks for more than a destination is not for everybody.
-                if route.src.is_none() && route.tos == 0 && !route.is_expired() {
-                    held.routes.entry(route.dst).or_insert(route);
-                    held.lengths.entry(route.family()).or_default().insert(route.dst.len());
+                // Nor is what leads nowhere (`RTNH_F_DEAD`): fib_table_lookup passes it over.
+                let dead =
+                    !route.hops.is_empty() && route.hops.iter().all(|h| h.flags & RTNH_F_DEAD != 0);
+                if route.src.is_some() || route.tos != 0 || route.is_expired() || dead {
+                    continue;
+                }
+                let links = route.hops.iter().map(|h| h.link);
+                match held.routes.get_mut(&route.dst) {
+                    None => {
+                        let best = Best { route, links: links.collect() };
+                        held.routes.insert(route.dst, best);
+                        held.lengths.entry(route.family()).or_default().insert(route.dst.len());
+                    }
+                    Some(best) => {
+                        let is_equal = route.family() == Family::V6
+                            && (route.kind, route.metric) == (best.route.kind, best.route.metric);
+                        if is_equal {
+                            best.links.extend(links);
+                        }
+                    }
                 }
             }
         }
@@ -112,68 +160,70 @@ impl<'a> State<'a> {
 
     /// Whether the host has an address.
     pub(super) fn owns(&self, address: IpAddr) -> bool {
-        self.longest(TABLE_LOCAL, address).is_some_and(|r| r.kind == RouteKind::Local)
+        self.longest(TABLE_LOCAL, address).is_some_and(|b| b.route.kind == RouteKind::Local)
     }
 
-    pub(super) fn snapshot(&self) -> &'a Snapshot {
-        self.snapshot
-    }
-
-    fn longest(&self, table: u32, to: IpAddr) -> Option<&'a Route> {
+    fn longest(&self, table: u32, to: IpAddr) -> Option<&Best<'a>> {
         let held = self.tables.get(&table)?;
         let lengths = held.lengths.get(&Family::of(to))?;
-        lengths.iter().rev().find_map(|len| held.routes.get(&Prefix::new(to, *len)).copied())
+        lengths.iter().rev().find_map(|len| held.routes.get(&Prefix::new(to, *len)))
     }
 
-    /// Where an answer from an address of a link has to go; none where nobody is promised anything.
-    pub(super) fn expected(&self, owner: u32, to: IpAddr) -> Option<Expected> {
+    /// Where an answer from an address of these links has to go; none where nobody is promised anything.
+    pub(super) fn expected<'o>(&self, owners: &'o [u32], to: IpAddr) -> Option<Expected<'o>> {
+        self.place(owners, to).map(|place| Expected { owners, place })
+    }
+
+    fn place(&self, owners: &[u32], to: IpAddr) -> Option<Place> {
         if is_no_clients(to) {
             return None;
         }
         let family = Family::of(to);
-        let local = self.longest(TABLE_LOCAL, to).map(|r| r.kind);
-        let is_link_local = matches!(to, IpAddr::V6(a) if a.is_unicast_link_local());
-        match local {
-            Some(RouteKind::Local) if is_link_local => return None,
-            Some(RouteKind::Local) => return Some(Expected::Kept),
+        match self.longest(TABLE_LOCAL, to).map(|b| b.route.kind) {
+            Some(RouteKind::Local) if is_link_local(to) => return None,
+            Some(RouteKind::Local) => return Some(Place::Here),
             Some(RouteKind::Broadcast | RouteKind::Multicast | RouteKind::Anycast) => return None,
             _ => {}
         }
-        let door = self.host.door(owner, family);
-        if is_link_local {
-            door?;
-            let (links, oif) = (BTreeSet::from([owner]), Some(owner));
-            return Some(Expected::Out { links, local: false, refused: false, oif });
+        let doors: BTreeSet<u32> =
+            owners.iter().copied().filter(|o| self.host.door(*o, family).is_some()).collect();
+        if is_link_local(to) {
+            let oif = Some(*doors.first()?);
+            return Some(Place::Behind { links: doors, local: false, main: Main::Silent, oif });
         }
-        let main = self.longest(TABLE_MAIN, to);
-        let specific = main.filter(|r| u32::from(r.dst.len()) > suppressed_length(family));
-        let by_main: BTreeSet<u32> = specific
-            .filter(|r| r.kind == RouteKind::Unicast)
-            .map(|r| r.hops.iter().map(|h| h.link).collect())
+        let best = self
+            .longest(TABLE_MAIN, to)
+            .filter(|b| u32::from(b.route.dst.len()) > suppressed_length(family));
+        let specific = best.map(|b| b.route);
+        let by_main: BTreeSet<u32> = best
+            .filter(|b| b.route.kind == RouteKind::Unicast)
+            .map(|b| b.links.clone())
             .unwrap_or_default();
-        if door.is_none() {
+        if doors.is_empty() {
             // The networks of the link itself.
-            let own = by_main == BTreeSet::from([owner])
+            let own = !by_main.is_empty()
+                && by_main.iter().all(|l| owners.contains(l))
                 && specific.is_some_and(|r| r.hops.iter().all(|h| h.gateway.is_none()));
-            return own.then_some(Expected::Out {
-                links: by_main,
-                local: true,
-                refused: false,
-                oif: None,
-            });
+            let (local, main, oif) = (true, Main::Local, None);
+            return own.then_some(Place::Behind { links: by_main, local, main, oif });
         }
         let is_uplink = |link: &u32| self.host.uplinks.contains_key(link);
+        let main = match specific.map(|r| r.kind) {
+            Some(RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole) => {
+                Main::Refuses
+            }
+            Some(RouteKind::Unicast) if by_main.iter().any(is_uplink) => Main::Uplink,
+            Some(RouteKind::Unicast) if !by_main.is_empty() => Main::Local,
+            _ => Main::Silent,
+        };
         let mut links: BTreeSet<u32> =
-            by_main.iter().copied().filter(|l| self.host.door(*l, family).is_none()).collect();
-        let local = !links.is_empty() && !by_main.iter().any(is_uplink);
+            by_main.into_iter().filter(|l| self.host.door(*l, family).is_none()).collect();
+        let local = main == Main::Local;
         if !local {
             // Also where an uplink of the other family alone has the network: both will do.
-            links.insert(owner);
+            links.extend(doors);
         }
-        let refused = specific.is_some_and(|r| {
-            matches!(r.kind, RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole)
-        });
-        Some(Expected::Out { links, local, refused, oif: None })
+        Some(Place::Behind { links, local, main, oif: None })
     }
 
     /// Whether a link has no way out: down, without carrier, or without a gateway.
@@ -184,9 +234,14 @@ impl<'a> State<'a> {
         !(link_works && has_way)
     }
 
-    /// The uplinks without which an answer may be another: the owner, and those by which a route leads
+    /// The uplinks without which an answer may be another: the owners, and those by which a route leads
     /// that the look-up came upon, or one of the same prefix, which a table weighs together.
-    pub(super) fn part_takers(&self, owner: u32, to: IpAddr, trace: &Trace<'_>) -> BTreeSet<u32> {
+    pub(super) fn part_takers(
+        &self,
+        owners: &[u32],
+        to: IpAddr,
+        trace: &Trace<'_>,
+    ) -> BTreeSet<u32> {
         let steps = trace.steps.iter().filter_map(|s| match &s.verdict {
             Verdict::Throws(_, route)
             | Verdict::Suppressed { route, .. }
@@ -194,7 +249,10 @@ impl<'a> State<'a> {
             | Verdict::Decides(Some(route)) => Some(*route),
             _ => None,
         });
-        let main = [TABLE_LOCAL, TABLE_MAIN].into_iter().filter_map(|t| self.longest(t, to));
+        let main = [TABLE_LOCAL, TABLE_MAIN]
+            .into_iter()
+            .filter_map(|t| self.longest(t, to))
+            .map(|b| b.route);
         let routes = steps.chain(trace.answer.paths().filter_map(|p| p.route)).chain(main);
         let doubted = trace.answer.doubts.iter().filter_map(|d| match d {
             crate::lookup::Doubt::Route(route, _) => Some(*route),
@@ -203,23 +261,29 @@ impl<'a> State<'a> {
         let beside = |r: &Route| self.links.get(&(r.table, r.dst)).into_iter().flatten().copied();
         let mut links: BTreeSet<u32> = routes.chain(doubted).flat_map(beside).collect();
         links.extend(trace.answer.paths().map(|p| p.link));
-        links.insert(owner);
+        links.extend(owners);
         links.retain(|l| self.host.uplinks.contains_key(l));
         links
     }
 }
 
-impl Expected {
+impl Expected<'_> {
+    /// The link that a finding is about.
+    pub(super) fn owner(&self) -> u32 {
+        self.owners[0]
+    }
+
     /// The answer to a client.
     pub(super) fn answer(&self, from: IpAddr, to: IpAddr) -> Flow {
-        let oif = match self {
-            Expected::Out { oif, .. } => *oif,
-            Expected::Kept => None,
+        let oif = match self.place {
+            Place::Behind { oif, .. } => oif,
+            Place::Here => None,
         };
         Flow { oif, bound: oif.is_some(), ..Flow::reply(from, to) }
     }
 
-    /// The request of the client, by the link that the answer leaves by; none where none can come.
+    /// The request of the client, by the link that the answer leaves by; none where none can come, or
+    /// none is answered.
     pub(super) fn request(
         &self,
         state: &State<'_>,
@@ -227,9 +291,11 @@ impl Expected {
         client: IpAddr,
         answer: &Answer<'_>,
     ) -> Option<Flow> {
-        let Expected::Out { links, .. } = self else { return None };
-        let by = answer.paths().map(|p| p.link).find(|l| links.contains(l));
-        let iif = by.or_else(|| links.first().copied())?;
+        let Place::Behind { links, .. } = &self.place else { return None };
+        let mut by = answer.paths().map(|p| p.link).peekable();
+        by.peek()?;
+        let own = || links.iter().find(|l| self.owners.contains(l)).or(links.first()).copied();
+        let iif = by.find(|l| links.contains(l)).or_else(own)?;
         let link = state.snapshot.link(iif)?;
         (link.is_up() && link.has_carrier() && state.owns(address))
             .then(|| Flow::incoming(iif, client, address))
@@ -238,13 +304,12 @@ impl Expected {
     pub(super) fn judge(
         &self,
         state: &State<'_>,
-        owner: u32,
         family: Family,
         answer: &Answer<'_>,
     ) -> Result<Option<Accepted>, Fault> {
         let mut accepted = None;
         for outcome in &answer.outcomes {
-            accepted = accepted.or(self.judge_one(state, owner, family, outcome)?);
+            accepted = accepted.or(self.judge_one(state, family, outcome)?);
         }
         Ok(accepted)
     }
@@ -252,30 +317,31 @@ impl Expected {
     fn judge_one(
         &self,
         state: &State<'_>,
-        owner: u32,
         family: Family,
         outcome: &Outcome<'_>,
     ) -> Result<Option<Accepted>, Fault> {
-        match (self, outcome) {
-            (Expected::Kept, Outcome::Sent(path)) => match path.kind {
+        match (&self.place, outcome) {
+            (Place::Here, Outcome::Sent(path)) => match path.kind {
                 RouteKind::Local => Ok(None),
                 _ => Err(Fault::NotKept { by: path.link }),
             },
-            (Expected::Out { .. }, Outcome::Sent(path)) if path.kind == RouteKind::Local => {
+            (Place::Behind { .. }, Outcome::Sent(path)) if path.kind == RouteKind::Local => {
                 Err(Fault::Kept)
             }
-            (Expected::Out { links, local, .. }, Outcome::Sent(path)) => {
+            (Place::Behind { links, local, main, .. }, Outcome::Sent(path)) => {
                 if links.contains(&path.link) {
                     return Ok(None);
                 }
                 // Somebody's own table knows a network behind a link that is no uplink (Tailscale's
-                // 52): what it holds besides a default is what it is for.
+                // 52): what it holds besides a default is what it is for. A network that main has by
+                // an uplink is that uplink's, though (a subnet router that announces it).
                 let is_network = |r: &Route| u32::from(r.dst.len()) > suppressed_length(family);
                 let leads_out = state.host.uplinks.contains_key(&path.link);
-                if !*local && !leads_out && path.route.is_some_and(is_network) {
+                let is_free = matches!(main, Main::Silent | Main::Refuses);
+                if is_free && !leads_out && path.route.is_some_and(is_network) {
                     return Ok(None);
                 }
-                let accepted = state.allows(owner, family, path.route, path.link, *local);
+                let accepted = self.allowed(state, family, path.route, path.link, *local);
                 accepted.map(Some).ok_or_else(|| Fault::Door {
                     by: path.link,
                     right: links.iter().copied().collect(),
@@ -283,12 +349,13 @@ impl Expected {
                     rule: path.rule.cloned().map(Box::new),
                 })
             }
-            (expected, Outcome::Refused { error, by }) => {
-                let may = match expected {
-                    Expected::Kept => false,
-                    Expected::Out { refused: true, .. } => true,
-                    Expected::Out { links, .. } => {
-                        links.contains(&owner) && state.is_cut_off(owner, family)
+            (place, Outcome::Refused { error, by }) => {
+                let may = match place {
+                    Place::Here => false,
+                    Place::Behind { main: Main::Refuses, .. } => true,
+                    Place::Behind { links, .. } => {
+                        let mut own = links.iter().filter(|l| self.owners.contains(l)).peekable();
+                        own.peek().is_some() && own.all(|l| state.is_cut_off(*l, family))
                             || links.iter().all(|l| state.is_cut_off(*l, family))
                     }
                 };
@@ -310,7 +377,6 @@ impl Expected {
     pub(super) fn judge_request(
         &self,
         state: &State<'_>,
-        owner: u32,
         family: Family,
         answer: &Answer<'_>,
     ) -> Result<Option<Accepted>, Fault> {
@@ -321,11 +387,11 @@ impl Expected {
                 Outcome::Refused { by: By::Sanity(Sanity::ReversePath(back)), .. } => {
                     // By where the answer goes, which the configuration may want so.
                     let by = back.and_then(|r| r.hops.first()).map_or(0, |h| h.link);
-                    let local = matches!(self, Expected::Out { local: true, .. });
-                    if let Some(accepted) = state.allows(owner, family, *back, by, local) {
+                    let local = matches!(self.place, Place::Behind { local: true, .. });
+                    if let Some(accepted) = self.allowed(state, family, *back, by, local) {
                         return Ok(Some(accepted));
                     }
-                    Fault::ReversePath
+                    Fault::ReversePath { route: back.cloned().map(Box::new) }
                 }
                 Outcome::Refused { error, .. } => Fault::NotAccepted { error: *error },
             };
@@ -333,31 +399,36 @@ impl Expected {
         }
         Ok(None)
     }
-}
 
-impl State<'_> {
-    /// Why an answer from an address of a link may leave by another one.
-    fn allows(
+    /// Why an answer may leave by a link that does not have its source.
+    fn allowed(
         &self,
-        owner: u32,
+        state: &State<'_>,
         family: Family,
         route: Option<&Route>,
         by: u32,
         local: bool,
     ) -> Option<Accepted> {
-        let door = self.host.uplinks.get(&owner)?;
-        if local || by == owner {
-            return None;
-        }
-        let cut = self.is_cut_off(owner, family);
-        if door.primary {
-            // Its own default must be main's best, or its answers to the world are lost.
-            let is_default =
-                route.is_none_or(|r| u32::from(r.dst.len()) <= suppressed_length(family));
-            return (!is_default || cut).then_some(Accepted::Primary(owner));
-        }
-        (door.falls_through && cut).then_some(Accepted::Fallthrough(owner))
+        self.owners.iter().find_map(|owner| {
+            let door = state.host.uplinks.get(owner)?;
+            if local || by == *owner {
+                return None;
+            }
+            let cut = state.is_cut_off(*owner, family);
+            if door.primary {
+                // Its own default must be main's best, or its answers to the world are lost.
+                let is_default =
+                    route.is_none_or(|r| u32::from(r.dst.len()) <= suppressed_length(family));
+                return (!is_default || cut).then_some(Accepted::Primary(*owner));
+            }
+            (door.falls_through && cut).then_some(Accepted::Fallthrough(*owner))
+        })
     }
+}
+
+/// Whether an address is of one link alone: `fe80::/10`.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 /// Whether no client has this address: what is left out.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use multihome_core::explain::{Explanation, Remedy};
 use multihome_core::lookup::{
-    By, Doubt, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
+    By, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
 };
 use multihome_core::model::names::word;
 use multihome_core::model::{Link, Names, RouteKind, Snapshot};
@@ -13,7 +13,8 @@ use multihome_core::rules::without_local;
 use multihome_core::verify::{Judgement, NoPromise};
 use serde::Serialize;
 
-use super::fault::{accepted, fault, reason, refusal, without_local as words_without_local};
+use super::doubt::{SELECTOR, doubt, reason};
+use super::fault::{accepted, fault, refusal, without_local as words_without_local};
 use super::{plural, wrap};
 use crate::output::Style;
 
@@ -199,7 +200,7 @@ impl RuleSaid {
                 ("passed-over", "not for it: it is for what does not match".to_owned())
             }
             Verdict::NotFor(selector) => ("passed-over", format!("not for it: `{selector}`")),
-            Verdict::CannotTell(why) => ("cannot-tell", (*why).to_owned()),
+            Verdict::CannotTell => ("cannot-tell", SELECTOR.to_owned()),
             Verdict::Jumps(to) => ("jumps", format!("on to rule {to}")),
             Verdict::JumpsNowhere(to) => ("passed-over", format!("there is no rule {to}")),
             Verdict::Nothing => ("passed-over", "does nothing".to_owned()),
@@ -328,15 +329,6 @@ fn because(by: &By<'_>, names: &Names) -> String {
                 format!("rp_filter: an answer would leave by {}", route.display(names))
             }
         },
-    }
-}
-
-/// Why something cannot be told.
-fn doubt(doubt: &Doubt<'_>, names: &Names) -> String {
-    match doubt {
-        Doubt::Rule(rule, why) => format!("{why}: rule {}", rule.display(names)),
-        Doubt::Route(route, why) => format!("{why}: {}", route.display(names)),
-        Doubt::Unknown(what) => (*what).to_owned(),
     }
 }
 

@@ -6,8 +6,11 @@ use std::fmt::Write as _;
 
 use multihome_core::Family;
 use multihome_core::lookup::{Flow, Refusal};
+use multihome_core::model::names::ipproto;
 use multihome_core::model::{Names, Rule};
-use multihome_core::verify::{Accepted, Fault, Reason};
+use multihome_core::verify::{Accepted, Fault};
+
+use super::doubt::reason;
 
 /// What is wrong, in one sentence; `owner` is the link that has the address.
 pub fn fault(fault: &Fault, owner: u32, names: &Names) -> String {
@@ -41,8 +44,15 @@ pub fn fault(fault: &Fault, owner: u32, names: &Names) -> String {
             };
             format!("{owner} cannot answer, though it has a way: {}{by}", error.name())
         }
-        Fault::ReversePath => format!(
-            "requests to {owner}'s address are dropped: rp_filter, for the answer goes elsewhere"
+        Fault::ReversePath { route: Some(route) } => {
+            let by: Vec<_> = route.hops.iter().map(|h| link(h.link)).collect();
+            format!(
+                "requests to {owner}'s address are dropped: rp_filter, for an answer would leave by {}",
+                by.join(", ")
+            )
+        }
+        Fault::ReversePath { route: None } => format!(
+            "requests to {owner}'s address are dropped: rp_filter, for an answer would find no way"
         ),
         Fault::NotAccepted { error } => {
             format!("requests to {owner}'s address are dropped ({})", error.name())
@@ -51,16 +61,6 @@ pub fn fault(fault: &Fault, owner: u32, names: &Names) -> String {
             format!("requests to {owner}'s address are sent on by {}", link(*by))
         }
         Fault::Unproven(why) => format!("not known: {}", reason(why, names)),
-    }
-}
-
-/// Why something cannot be told.
-pub fn reason(reason: &Reason, names: &Names) -> String {
-    match reason {
-        Reason::Unknown("rp_filter") => "rp_filter, which the snapshot does not have".into(),
-        Reason::Unknown(what) => (*what).into(),
-        Reason::Rule(rule, what) => format!("{what} (rule {})", rule.display(names)),
-        Reason::Route(route, what) => format!("{what} ({})", route.display(names)),
     }
 }
 
@@ -96,6 +96,20 @@ pub fn explain(flow: &Flow, names: &Names) -> String {
     for (option, link) in [("--iif", flow.iif), ("--oif", flow.oif)] {
         if let Some(link) = link {
             let _ = write!(out, " {option} {}", names.link(link));
+        }
+    }
+    if flow.proto != 0 {
+        let _ = write!(out, " --proto {}", ipproto(flow.proto));
+    }
+    for (option, value) in [
+        ("--sport", u32::from(flow.sport)),
+        ("--dport", u32::from(flow.dport)),
+        ("--uid", flow.uid),
+        ("--tos", u32::from(flow.tos)),
+        ("--mark", flow.mark),
+    ] {
+        if value != 0 {
+            let _ = write!(out, " {option} {value}");
         }
     }
     out

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod diagram;
 pub mod doctor;
+pub mod doubt;
 pub mod explain;
 pub mod fault;
 pub mod plan;

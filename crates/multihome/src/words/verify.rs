@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use multihome_core::model::Names;
+use multihome_core::model::names::ipproto;
 use multihome_core::verify::{Accepted, Failure, Fault, Finding, Report};
 use multihome_core::{Change, Family, Plan};
 use serde::Serialize;
@@ -66,6 +67,21 @@ pub struct FindingJson {
     pub iif: Option<String>,
     /// The link that the socket is bound to.
     pub oif: Option<String>,
+    /// Its protocol, where rules ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proto: Option<String>,
+    /// Its source port, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sport: Option<u16>,
+    /// Its destination port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dport: Option<u16>,
+    /// The owner of its socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Its TOS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tos: Option<u8>,
     /// What had failed; null when nothing had.
     pub failed: Option<FailureJson>,
     /// `door`, `kept`, `not-kept`, `refused`, `reverse-path`, `not-accepted`, `forwarded` or `unproven`.
@@ -297,13 +313,18 @@ impl Verified<'_> {
             to: flow.to.to_string(),
             iif: flow.iif.map(|l| self.name(l)),
             oif: flow.oif.map(|l| self.name(l)),
+            proto: (flow.proto != 0).then(|| ipproto(flow.proto).into_owned()),
+            sport: Some(flow.sport).filter(|p| *p != 0),
+            dport: Some(flow.dport).filter(|p| *p != 0),
+            uid: Some(flow.uid).filter(|u| *u != 0),
+            tos: Some(flow.tos).filter(|t| *t != 0),
             failed: finding.failed.map(|f| self.failure_json(f)),
             fault: match finding.fault {
                 Fault::Door { .. } => "door",
                 Fault::Kept => "kept",
                 Fault::NotKept { .. } => "not-kept",
                 Fault::Refused { .. } => "refused",
-                Fault::ReversePath => "reverse-path",
+                Fault::ReversePath { .. } => "reverse-path",
                 Fault::NotAccepted { .. } => "not-accepted",
                 Fault::Forwarded { .. } => "forwarded",
                 Fault::Unproven(_) => "unproven",

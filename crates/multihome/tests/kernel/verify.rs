@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use multihome_lab::Topology;
+use multihome_lab::traffic::PORT;
 use serde_json::Value;
 
 use crate::runner::tests;
@@ -15,6 +16,8 @@ tests![
     containers_are_verified,
     the_reverse_path_filter_is_verified,
     a_link_that_leaks_is_found_before_it_does + user,
+    a_rule_for_a_port_is_met,
+    an_address_on_two_cards_is_verified,
     what_if_tells_what_then_happens,
 ];
 
@@ -128,6 +131,45 @@ fn a_link_that_leaks_is_found_before_it_does() {
     assert_eq!(world.strayed(), before, "it leaked, and was said not to");
     let report = assert_verdict(&world, "right");
     assert!(report["failures"].as_array().unwrap().iter().all(|f| f["link"] != "ens6"));
+}
+
+/// Somebody's rule for what one server sends, which no other packet meets.
+fn a_rule_for_a_port_is_met() {
+    let world = World::new(Topology::TwoSubnets);
+    world.must("apply");
+    assert_right(&world);
+    world.ip(&format!("rule add pref 50 ipproto 17 sport {PORT} lookup main"));
+    let (report, code) = verify(&world);
+    assert_eq!((code, &report["verdict"]), (Some(2), &"wrong".into()), "{report:#}");
+    let found = flows(&report, "door");
+    let kind = format!("--proto udp --sport {PORT}");
+    assert!(!found.is_empty() && found.iter().all(|f| f.contains(&kind)), "{report:#}");
+    let found = report["counterexamples"].as_array().unwrap().iter();
+    for finding in found.filter(|f| f["failed"].is_null()) {
+        let command = finding["explain"].as_str().unwrap().strip_prefix("multihome ").unwrap();
+        let said = world.multihome(command);
+        assert_eq!(said.code, Some(2), "{command}: {said:#?}");
+        assert!(said.out.contains("\nkernel   says the same\n"), "{command}: {said:#?}");
+    }
+    let answered = world.lab.matrix(Duration::from_millis(300)).unwrap().all_answered();
+    assert!(!answered, "the port is answered, and was said not to");
+    world.ip("rule del pref 50");
+    assert_right(&world);
+    world.assert_all_answer_at_once();
+}
+
+/// A service's address that both cards have: it is answered by either, and asked about once.
+fn an_address_on_two_cards_is_verified() {
+    let world = World::new(Topology::TwoSubnets);
+    for card in ["ens5", "ens6"] {
+        world.ip(&format!("address add 192.0.2.1/32 dev {card}"));
+    }
+    world.must("apply");
+    let (report, _) = verify(&world);
+    let wrong = report["counterexamples"].as_array().unwrap();
+    assert!(wrong.iter().all(|f| !f["failed"].is_null()), "{report:#}");
+    let said = world.multihome("explain 192.0.2.1 198.51.100.7");
+    assert_eq!(said.code, Some(0), "{said:#?}");
 }
 
 #[track_caller]

@@ -168,12 +168,12 @@ fn a_refused_reply_ends_at_the_table_that_refuses_it() {
 fn several_outcomes_are_all_drawn_and_doubts_are_kept() {
     let snapshot = host();
     let outcomes = vec![sent(&snapshot, 2, Some("10.0.0.1")), sent(&snapshot, 3, Some("10.0.1.1"))];
-    let doubts = vec![Doubt::Unknown("the snapshot is incomplete")];
+    let doubts = vec![Doubt::Unknown(crate::lookup::Unknown::Incomplete)];
     let scene = scene(&snapshot, "198.51.100.7", "10.0.1.5", outcomes, doubts);
     let request = scene.request.unwrap();
     let verdicts: Vec<_> = request.replies.iter().map(|r| r.verdict.clone()).collect();
     assert_eq!(verdicts, [Verdict::Wrong, Verdict::Right]);
-    assert_eq!(request.doubts, ["the snapshot is incomplete"]);
+    assert_eq!(request.doubts, ["Incomplete"]);
 }
 
 #[test]

@@ -219,9 +219,9 @@ fn disagree(
 impl Tally {
     fn count(&mut self, flow: &Flow, answer: &Answer<'_>) {
         let kind = match (answer.doubts.first(), answer.outcomes.len()) {
-            (Some(Doubt::Rule(_, why) | Doubt::Route(_, why) | Doubt::Unknown(why)), _) => {
-                format!("cannot tell: {why}")
-            }
+            (Some(Doubt::Rule(_)), _) => "cannot tell: a rule's selector".to_owned(),
+            (Some(Doubt::Route(_, why)), _) => format!("cannot tell: {why:?}"),
+            (Some(Doubt::Unknown(why)), _) => format!("cannot tell: {why:?}"),
             (None, 1) => "certain".to_owned(),
             (None, _) => "several outcomes".to_owned(),
         };
