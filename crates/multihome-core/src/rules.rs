@@ -24,8 +24,8 @@
 
 use crate::config::{BAND, Config};
 use crate::cover;
-use crate::model::names::TABLE_MAIN;
-use crate::model::{Action, Rule};
+use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
+use crate::model::{Action, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
 use crate::tree;
 
@@ -109,6 +109,16 @@ pub(crate) fn block(
     }
     rules.sort_by_key(|r| r.priority);
     rules
+}
+
+/// The families that have rules and none that looks up `local`: the kernel begins with one at 0, and
+/// without it nothing reaches the host's own addresses.
+#[must_use]
+pub fn without_local(snapshot: &Snapshot) -> Vec<Family> {
+    let of = |family| snapshot.rules().filter(move |r| r.family == family);
+    let lacks =
+        |f: &Family| of(*f).next().is_some() && !of(*f).any(|r| r.table() == Some(TABLE_LOCAL));
+    Family::BOTH.into_iter().filter(lacks).collect()
 }
 
 /// The rule that keeps local what is local.

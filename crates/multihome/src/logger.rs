@@ -14,6 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::words;
+
 struct Logger {
     journal: bool,
 }
@@ -87,7 +89,8 @@ impl Log for Logger {
         };
         let prefix = if self.journal { format!("<{severity}>") } else { word.to_owned() };
         // In one write, so that lines of two processes do not mix.
-        let mut line = format!("{prefix}{}\n", record.args());
+        let message = words::escaped(&record.args().to_string());
+        let mut line = format!("{prefix}{message}\n");
         if NEVER_WAITS.load(Ordering::Relaxed) && !has_room() {
             LOST.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -100,7 +103,7 @@ impl Log for Logger {
         }
         if let Some(socket) = SYSLOG.get() {
             let (priority, pid) = (LOG_DAEMON + severity, std::process::id());
-            let line = format!("<{priority}>multihome[{pid}]: {}", record.args());
+            let line = format!("<{priority}>multihome[{pid}]: {message}");
             let _ = socket.send(line.as_bytes());
         }
     }

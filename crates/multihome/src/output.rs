@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use serde::Serialize;
 
 use crate::error::Failure;
+use crate::words;
 
 /// Colours for stdout; all empty when it is not a terminal or `NO_COLOR` is set.
 #[derive(Debug, Clone, Copy)]
@@ -76,9 +77,18 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Prints why the command failed and what to do about it.
 pub fn error(failure: &Failure) {
     let mut err = io::stderr().lock();
+    let hint = failure.hint();
+    // A record of the journal is one line, and a command to be pasted too.
+    let text = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        let hint = hint.map_or_else(String::new, |h| format!("hint: {h}\n"));
+        words::escaped(&format!("error: {failure}\n{hint}"))
+    } else {
+        let hint = hint.map_or_else(String::new, |h| match failure {
+            Failure::OwnFile(_) => words::escaped(&format!("hint: {h}\n")),
+            _ => words::message("hint: ", &h),
+        });
+        words::message("error: ", &failure.to_string()) + &hint
+    };
     // There is nowhere to say that stderr is gone.
-    let _ = writeln!(err, "error: {failure}");
-    if let Some(hint) = failure.hint() {
-        let _ = writeln!(err, "hint: {hint}");
-    }
+    let _ = err.write_all(text.as_bytes());
 }

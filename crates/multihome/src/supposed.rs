@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use multihome_core::suppose::Supposition;
 
+use crate::words;
+
 /// What is supposed, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Supposed(pub Vec<Supposition>);
@@ -84,7 +86,8 @@ fn route(value: &str) -> Result<Supposition, String> {
 }
 
 fn told(e: &multihome_core::suppose::Impossible) -> String {
-    format!("{e}: {}", e.remedy)
+    // The parser of the command line says what was typed before it, and that is long.
+    format!("\n{}", words::message("  ", &format!("{e}: {}", e.remedy)).trim_end())
 }
 
 fn split<'a>(value: &'a str, example: &str) -> Result<(String, &'a str), String> {

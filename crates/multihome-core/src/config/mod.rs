@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 
 use crate::model::Link;
+use crate::model::names::word;
 use crate::prefix::Family;
 
 /// The configuration in force.
@@ -211,7 +212,7 @@ impl Config {
     pub fn excludes(&self, name: &str) -> Option<String> {
         if let Some(manage) = self.interface(name).and_then(|i| i.manage.as_ref()) {
             return (!manage.value)
-                .then(|| format!("interface.{name}.manage is false ({})", manage.origin));
+                .then(|| format!("interface.{}.manage is false ({})", word(name), manage.origin));
         }
         if let Some(p) = self.ignore.value.iter().find(|p| p.matches(name)) {
             return Some(format!("ignore has `{}` ({})", p.as_str(), self.ignore.origin));

@@ -43,7 +43,7 @@ impl Names {
             TABLE_MAIN => Cow::Borrowed("main"),
             TABLE_DEFAULT => Cow::Borrowed("default"),
             _ => match self.tables.get(&id) {
-                Some(name) => Cow::Borrowed(name),
+                Some(name) => word(name),
                 None => Cow::Owned(id.to_string()),
             },
         }
@@ -58,8 +58,8 @@ pub fn word(name: &str) -> Cow<'_, str> {
     if !name.is_empty() && name.chars().all(plain) {
         return Cow::Borrowed(name);
     }
-    // What a terminal would obey, in the form that bash reads; all else as it is, in quotes.
-    if name.chars().any(char::is_control) {
+    // What a terminal would obey or not show, in the form that bash reads; all else in quotes.
+    if !name.chars().all(is_shown) {
         let escaped: String = name.chars().map(escaped).collect();
         return Cow::Owned(format!("$'{escaped}'"));
     }
@@ -69,9 +69,16 @@ pub fn word(name: &str) -> Cow<'_, str> {
 fn escaped(c: char) -> String {
     match c {
         '\'' | '\\' => format!("\\{c}"),
-        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
+        c if is_shown(c) => c.to_string(),
+        c if u32::from(c) > 0xffff => format!("\\U{:08x}", u32::from(c)),
+        c => format!("\\u{:04x}", u32::from(c)),
     }
+}
+
+/// Whether a character is seen, and does nothing else: that of the other direction hides the rest.
+#[must_use]
+pub fn is_shown(c: char) -> bool {
+    matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
 /// The name of a route or rule protocol, or its number (iproute2's `rt_protos`).
@@ -128,4 +135,40 @@ pub fn scope(number: u8) -> Cow<'static, str> {
         255 => "nowhere",
         n => return Cow::Owned(n.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_word_that_a_shell_reads_and_a_terminal_does_not_obey() {
+        for (name, expected) in [
+            ("ens6", "ens6"),
+            ("eth0.100@if3", "eth0.100@if3"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(x)", "'$(x)'"),
+            ("a'b", "'a'\\''b'"),
+            ("a\\b", "'a\\b'"),
+            ("é", "'é'"),
+            ("a\x1b[31m", "$'a\\u001b[31m'"),
+            ("a\nb'\\", "$'a\\u000ab\\'\\\\'"),
+            ("a\u{202e}b", "$'a\\u202eb'"),
+            ("\u{e0041}", "$'\\U000e0041'"),
+        ] {
+            assert_eq!(word(name), expected);
+        }
+    }
+
+    #[test]
+    fn links_and_tables_are_words_too() {
+        let odd = "a\x1b[31m".to_owned();
+        let names =
+            Names { links: BTreeMap::from([(2, odd.clone())]), tables: BTreeMap::from([(7, odd)]) };
+        assert_eq!(names.link(2), "$'a\\u001b[31m'");
+        assert_eq!(names.link(3), "if3");
+        assert_eq!(names.table(7), "$'a\\u001b[31m'");
+        assert_eq!(names.table(8), "8");
+    }
 }

@@ -139,10 +139,16 @@ impl FromStr for RouteWords {
         let of = route.dst.family();
         let other = |address: Option<IpAddr>| address.is_some_and(|a| Family::of(a) != of);
         // A gateway of IPv6 serves IPv4 (RFC 8950), and never the other way round.
-        if other(route.src)
-            || family.is_some_and(|f| f != of)
-            || of == Family::V6 && other(route.via)
-        {
+        let gateway = route.via.filter(|_| of == Family::V6);
+        for (word, address) in [("via", gateway), ("src", route.src)] {
+            if let Some(address) = address.filter(|a| other(Some(*a))) {
+                return Err(Impossible::new(
+                    format!("`{word} {address}` in `{}`: {dst} is {of}", route.text),
+                    format!("give an {of} address behind `{word}`"),
+                ));
+            }
+        }
+        if family.is_some_and(|f| f != of) {
             return Err(words.error("the addresses are of two families", "write one of them"));
         }
         Ok(route)

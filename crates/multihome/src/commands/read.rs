@@ -1,11 +1,14 @@
 //! `multihome status`, `plan` and `snapshot`: they change nothing and need no privileges.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::SystemTime;
 
 use multihome_core::diff::{diff, revert};
+use multihome_core::model::Route;
+use multihome_core::verify::{Report, verify};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 
@@ -25,6 +28,8 @@ use crate::words::status::{Status, Verdict, Watch};
 
 /// The state of a host with a million routes fits.
 const MAX_SNAPSHOT: u64 = 1 << 30;
+/// With more routes than that `status` asks no answers: it is to be quick, and small, where a million are.
+const MAX_ASKED: usize = 20_000;
 
 /// Shows how the host stands.
 pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
@@ -35,8 +40,10 @@ pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
         (None, None) if is_down(&RunDir::path()) => Watch::Down,
         (None, None) => Watch::Nobody,
     };
-    let Seen { snapshot, plan, changes } = look(&config, args)?;
-    let status = Status::new(&snapshot, &config, &plan, &changes, watch);
+    let seen = look(&config, args)?;
+    let answers = answers(&config, args, &seen)?;
+    let Seen { snapshot, plan, changes } = seen;
+    let status = Status::new(&snapshot, &config, &plan, &changes, answers.as_ref(), watch);
     if args.json {
         output::json(&status)?;
     } else {
@@ -46,6 +53,35 @@ pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
         Verdict::Well | Verdict::NoUplinks => 0,
         Verdict::Degraded | Verdict::NotInSync | Verdict::Conflict | Verdict::Incomplete => PENDING,
     })
+}
+
+/// What becomes of the answers of a host on which all of ours is there: rules of others may send them
+/// elsewhere all the same. None when that need not or cannot be asked.
+fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report>, Failure> {
+    let Seen { snapshot, plan, changes } = seen;
+    let settled = snapshot.is_complete() && plan.conflicts.is_empty() && changes.is_empty();
+    if !settled || plan.uplinks.is_empty() {
+        return Ok(None);
+    }
+    if args.snapshot.is_some() {
+        let few = snapshot.routes().take(MAX_ASKED + 1).count() <= MAX_ASKED;
+        return Ok(few.then(|| verify(snapshot, config, plan)));
+    }
+    // The plan does not depend on all routes; where a packet goes does.
+    let routes = Cell::new(0);
+    let is_wanted = |_: &Route| {
+        routes.set(routes.get() + 1);
+        routes.get() <= MAX_ASKED
+    };
+    let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
+    let mut all =
+        kernel.snapshot_of(&is_wanted).map_err(error::kernel("read the kernel's state"))?;
+    if routes.get() > MAX_ASKED {
+        return Ok(None);
+    }
+    kernel.circumstances(&mut all);
+    all.table_names.clone_from(&snapshot.table_names);
+    Ok(all.is_complete().then(|| verify(&all, config, plan)))
 }
 
 /// Shows what `apply` would change.

@@ -5,15 +5,17 @@ use std::io;
 use std::path::Path;
 
 use multihome_core::diff::diff;
+use multihome_core::rules::without_local;
 use multihome_core::suppose::{self, Supposition};
 use multihome_core::verify::{Report, verify as ask_all};
-use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
+use multihome_core::{Change, Config, Family, Memory, Plan, Snapshot, plan};
 
 use super::read::{Seen, look_at_all};
 use crate::cli::{Reading, WhatIfArgs};
 use crate::config_files;
 use crate::error::{self, Failure, PENDING};
 use crate::output::{self, Style};
+use crate::words;
 use crate::words::verify::Verified;
 use crate::words::what_if::WhatIf;
 
@@ -41,10 +43,12 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
     let (Seen { snapshot: before, .. }, mut memory) = look_at_all(&config, &args.reading)?;
     let judged_before = Judged::of(&before, &config, &memory);
     let mut at_once = before.clone();
+    let mut supposed = Vec::new();
     for supposition in &args.supposed.0 {
+        let previous = at_once.clone();
         happen(&mut at_once, supposition, &mut memory)?;
+        supposed.push(words::what_if::supposed(supposition, at_once != previous));
     }
-    let mut supposed: Vec<String> = args.supposed.0.iter().map(ToString::to_string).collect();
     supposed.extend(named.iter().map(|f| format!("configured by {}", f.display())));
     if supposed.is_empty() {
         supposed.push("nothing but what multihome would do".into());
@@ -85,6 +89,7 @@ struct Judged {
     plan: Plan,
     changes: Vec<Change>,
     report: Report,
+    without_local: Vec<Family>,
 }
 
 impl Judged {
@@ -92,11 +97,12 @@ impl Judged {
         let plan = plan::make(snapshot, config, memory);
         let changes = diff(snapshot, &plan);
         let report = ask_all(snapshot, config, &plan);
-        Judged { plan, changes, report }
+        Judged { plan, changes, report, without_local: without_local(snapshot) }
     }
 
     fn with<'a>(&'a self, names: &'a multihome_core::model::Names) -> Verified<'a> {
-        Verified { report: &self.report, plan: &self.plan, changes: &self.changes, names }
+        let Judged { plan, changes, report, without_local } = self;
+        Verified { report, plan, changes, without_local, names }
     }
 }
 

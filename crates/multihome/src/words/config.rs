@@ -19,7 +19,9 @@ pub fn text(config: &Config, style: Style) -> String {
         None => add(format!("# link_group = {}", config.group()), &Origin::Default),
     }
     match &config.primary.value {
-        Some(primary) => add(format!("primary = \"{primary}\""), &config.primary.origin),
+        Some(primary) => {
+            add(format!("primary = {}", toml_string(&primary.to_string())), &config.primary.origin)
+        }
         None => add("# primary: none, every uplink has a table".into(), &Origin::Default),
     }
     for (key, setting) in [("manage", &config.manage), ("ignore", &config.ignore)] {
@@ -102,9 +104,34 @@ fn spaced(list: &Value) -> String {
 
 /// A name as a key of TOML.
 pub(super) fn toml_key(name: &str) -> String {
-    if name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         name.into()
     } else {
-        format!("\"{name}\"")
+        toml_string(name)
+    }
+}
+
+/// A string of TOML: one of JSON, but for control characters, which TOML never has bare.
+pub(super) fn toml_string(text: &str) -> String {
+    let escaped = |c: char| match c {
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json!(text).to_string().chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_names_are_keys_that_toml_reads() {
+        assert_eq!(toml_key("ens6"), "ens6");
+        for name in ["", "ens6.7", "a\"b\\c", "a\u{1b}[31m\n", "\u{7f}\u{85}é", "#"] {
+            let file = format!("[interface.{}]\non_down = \"unreachable\"\n", toml_key(name));
+            assert!(!file.trim().contains(|c: char| c.is_control() && c != '\n'), "{file:?}");
+            let config: Config = Config::parse([("t", file.as_str())]).unwrap();
+            assert!(config.interfaces.contains_key(name), "{file}");
+        }
     }
 }

@@ -7,14 +7,15 @@ use multihome_core::explain::{Explanation, Remedy};
 use multihome_core::lookup::{
     By, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
 };
+use multihome_core::model::names::word;
 use multihome_core::model::{Link, Names, RouteKind, Snapshot};
+use multihome_core::rules::without_local;
 use multihome_core::verify::{Judgement, NoPromise};
 use serde::Serialize;
 
 use super::doubt::{SELECTOR, doubt, reason};
-use super::fault::{accepted, fault, refusal};
-use super::plural;
-use super::rival::wrap;
+use super::fault::{accepted, fault, refusal, without_local as words_without_local};
+use super::{plural, wrap};
 use crate::output::Style;
 
 /// What is said of one packet.
@@ -136,8 +137,8 @@ impl Report {
             if kernel.agrees {
                 let _ = writeln!(out, "kernel   says the same");
             } else {
-                let line = format!("kernel   says otherwise: {}", kernel.says);
-                let _ = writeln!(out, "{}", style.bad(&line));
+                let line = format!("says otherwise: {}", kernel.says);
+                wrap(&mut out, "kernel   ", "         ", &style.bad(&line));
             }
         }
         if let Some(connected) = &self.connected {
@@ -174,7 +175,7 @@ impl LookUp {
             run.iter().take(shown).for_each(|rule| rule.write(out, style));
             if let Some(rule) = run.get(shown) {
                 let more = run.len() - shown;
-                let _ = writeln!(out, "  ... and {more} more {}", rule.why);
+                wrap(out, "  ", "      ", &format!("... and {more} more {}", rule.why));
             }
         }
         if !self.rules.is_empty() {
@@ -407,7 +408,7 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
             let _ = write!(
                 text,
                 "; `sysctl {}=2` would change that",
-                multihome_core::model::sysctl::display(&key)
+                word(&multihome_core::model::sysctl::display(&key))
             );
         }
         Some(Remedy::Gateway(owner)) => {
@@ -419,6 +420,12 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
             );
         }
         None => {}
+    }
+    let flow = said.again.as_ref().map_or(&said.flow, |(flow, _)| flow);
+    let is_own = snapshot.addresses().any(|a| a.local == flow.to);
+    if is_own && without_local(snapshot).contains(&flow.family()) {
+        let (what, cure) = words_without_local(flow.family());
+        let _ = write!(text, "; {what}; `{cure}` would change that");
     }
     text
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use multihome_core::Family;
 use multihome_core::lookup::{Flow, Refusal};
 use multihome_core::model::names::ipproto;
 use multihome_core::model::{Names, Rule};
@@ -74,6 +75,14 @@ pub fn accepted(accepted: Accepted, names: &Names) -> String {
             )
         }
     }
+}
+
+/// That the rule is gone by which the host's own addresses are its own, and the cure.
+pub fn without_local(family: Family) -> (String, String) {
+    (
+        format!("no {family} rule looks up local: the host does not know its own addresses"),
+        format!("ip {} rule add pref 0 lookup local", family.flag()),
+    )
 }
 
 /// The command that explains a flow.

@@ -3,12 +3,15 @@
 
 use std::fmt::Write as _;
 
+use multihome_core::model::names::word;
 use multihome_core::model::route::RTPROT_BOOT;
 use multihome_core::model::{Names, Rule};
 use multihome_core::rival::{Asked, Detour, Door, OnlyWay, Rival, Tool};
 use serde::Serialize;
 
 use super::config::toml_key;
+use super::words;
+pub(super) use super::wrap;
 use crate::output::Style;
 
 /// Somebody else who does the same job.
@@ -62,8 +65,6 @@ pub struct Cure {
 
 /// Rules, detours and commands that are shown; `--json` has all.
 const SHOWN: usize = 4;
-/// The width of a terminal over a bad link.
-const WIDTH: usize = 80;
 /// `RTPROT_UNSPEC`.
 const UNSPEC: u8 = 0;
 /// `RTPROT_STATIC`.
@@ -100,7 +101,7 @@ impl RivalStatus {
 
     /// Who it is and for whom its rules are.
     pub fn head(&self) -> String {
-        format!("{} has rules for {}", self.who(), self.uplinks.join(", "))
+        format!("{} has rules for {}", self.who(), words(&self.uplinks))
     }
 
     /// What its rules do beside ours, with an example.
@@ -168,25 +169,6 @@ fn list(out: &mut String, lines: &[String], shown: usize, more: &str) {
     }
 }
 
-/// Text in lines that fit; those behind the first begin with `hang`.
-pub(super) fn wrap(out: &mut String, indent: &str, hang: &str, text: &str) {
-    let mut line = indent.to_owned();
-    let mut is_empty = true;
-    for word in text.split_whitespace() {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(out, "{line}");
-            line = hang.to_owned();
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    let _ = writeln!(out, "{line}");
-}
-
 // ===== impl DetourStatus =====
 
 impl DetourStatus {
@@ -212,7 +194,7 @@ impl DetourStatus {
 fn door(door: &Door) -> String {
     match door {
         Door::Out { dev, via: Some(gateway) } => format!("by {dev} via {gateway}"),
-        Door::Out { dev, via: None } => format!("by {dev}"),
+        Door::Out { dev, via: None } => format!("by {}", word(dev)),
         Door::Refused => "refused".into(),
     }
 }
@@ -226,7 +208,8 @@ impl Cure {
         let mut add = |lines: &[&str]| {
             for line in lines {
                 if line.contains("IFACE") {
-                    let of_each = rival.uplinks.iter().map(|name| line.replace("IFACE", name));
+                    let of_each =
+                        rival.uplinks.iter().map(|name| line.replace("IFACE", &word(name)));
                     cure.commands.extend(of_each);
                 } else {
                     cure.commands.push((*line).to_owned());
@@ -352,8 +335,10 @@ fn mind(rival: &Rival) -> Vec<String> {
     }
     mind.extend(rival.only_way.iter().map(|OnlyWay { uplink, family, gateway }| {
         format!(
-            "Only its table knows the {family} gateway of {uplink}: unless somebody else brings it, \
-             set `gateway = \"{gateway}\"` for interface.{uplink} in multihome's configuration."
+            "Only its table knows the {family} gateway of {}: unless somebody else brings it, \
+             set `gateway = \"{gateway}\"` for interface.{} in multihome's configuration.",
+            word(uplink),
+            toml_key(uplink)
         )
     }));
     mind
@@ -375,6 +360,7 @@ fn writer(rules: &[Rule]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::WIDTH;
     use super::*;
 
     #[test]

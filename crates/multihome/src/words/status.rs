@@ -7,14 +7,18 @@ use std::fmt::Write as _;
 
 use multihome_core::config::Config;
 use multihome_core::conflict::Conflict;
+use multihome_core::model::names::word;
 use multihome_core::model::{Names, Rule};
 use multihome_core::plan::{Note, Planned};
+use multihome_core::rules::without_local;
 use multihome_core::uplink::Side;
-use multihome_core::{Change, Plan, Snapshot};
+use multihome_core::verify::{Finding, Report};
+use multihome_core::{Change, Family, Plan, Snapshot};
 use serde::Serialize;
 
+use super::fault::{fault, without_local as words_without_local};
 use super::rival::RivalStatus;
-use super::{conflict, learnt, not_uplink, note, plural, way};
+use super::{conflict, learnt, not_uplink, note, plural, state, way, wrap};
 use crate::output::Style;
 
 /// How a host stands.
@@ -29,6 +33,11 @@ pub struct Status {
     /// What to say of who keeps an eye on it.
     #[serde(skip)]
     watched: Option<String>,
+    /// What becomes of answers; none when that was not asked.
+    pub answers: Option<Answers>,
+    /// Families without a rule for what is local.
+    #[serde(skip)]
+    without_local: Vec<Family>,
     /// The uplinks.
     pub uplinks: Vec<UplinkStatus>,
     /// Interfaces with a global address that are none.
@@ -74,6 +83,17 @@ pub enum Verdict {
     Conflict,
     /// The kernel could not be read completely.
     Incomplete,
+}
+
+/// What becomes of answers now, with all links as they are.
+#[derive(Debug, Serialize)]
+pub struct Answers {
+    /// How many do not leave by their own door, or not at all.
+    pub wrong: usize,
+    /// Of how many that cannot be told.
+    pub unproven: usize,
+    /// What is wrong or cannot be told, each kind once.
+    pub faults: Vec<String>,
 }
 
 /// How an uplink stands.
@@ -138,18 +158,42 @@ pub struct Problem {
     pub remedy: String,
 }
 
+/// Kinds of wrong answers that are shown; `multihome verify` has all.
+const FAULTS: usize = 3;
+
+// ===== impl Answers =====
+
+impl Answers {
+    fn new(report: &Report, names: &Names) -> Answers {
+        let now = |f: &&Finding| f.failed.is_none();
+        let wrong: Vec<&Finding> = report.wrong.iter().filter(now).collect();
+        let unproven: Vec<&Finding> = report.unproven.iter().filter(now).collect();
+        let mut faults: Vec<String> = Vec::new();
+        for finding in wrong.iter().chain(&unproven) {
+            let text = fault(&finding.fault, finding.owner, names);
+            if !faults.contains(&text) {
+                faults.push(text);
+            }
+        }
+        Answers { wrong: wrong.len(), unproven: unproven.len(), faults }
+    }
+}
+
 // ===== impl Status =====
 
 impl Status {
-    /// How the host of `snapshot` stands.
+    /// How the host of `snapshot` stands; `report` is what was found about its answers, if they were
+    /// asked for.
     pub fn new(
         snapshot: &Snapshot,
         config: &Config,
         plan: &Plan,
         changes: &[Change],
+        report: Option<&Report>,
         watch: Watch,
     ) -> Status {
         let names = snapshot.names();
+        let answers = report.map(|r| Answers::new(r, &names));
         let uplinks: Vec<UplinkStatus> = plan
             .uplinks
             .iter()
@@ -160,7 +204,7 @@ impl Status {
             .filter(|c| !plan.uplinks.iter().any(|p| is_of(p, c)))
             .map(|c| c.command(&names))
             .collect();
-        let (verdict, summary) = verdict(snapshot, config, plan, changes);
+        let (verdict, summary) = verdict(snapshot, config, plan, changes, answers.as_ref());
         Status {
             verdict,
             summary,
@@ -176,11 +220,16 @@ impl Status {
                 Watch::By(holder) => Some(holder),
                 Watch::Nobody | Watch::Down | Watch::File => None,
             },
+            answers,
+            without_local: without_local(snapshot),
             uplinks,
             others: plan
                 .others
                 .iter()
-                .map(|(name, reason)| Other { name: name.clone(), reason: not_uplink(reason) })
+                .map(|(name, reason)| {
+                    let state = Some(state(snapshot.link_named(name))).filter(|s| *s != "up");
+                    Other { name: name.clone(), reason: not_uplink(reason, state) }
+                })
                 .collect(),
             pending,
             conflicts: plan.conflicts.iter().map(|c| problem(c, &names)).collect(),
@@ -212,19 +261,40 @@ impl Status {
             Verdict::Degraded | Verdict::NoUplinks => style.warn(&self.summary),
             _ => style.bad(&self.summary),
         };
-        let _ = writeln!(out, "{}", style.bold(&headline));
+        let mut lines = String::new();
+        wrap(&mut lines, "", "  ", &headline);
+        let _ = writeln!(out, "{}", style.bold(lines.trim_end()));
         if let Some(watched) = &self.watched {
             let _ = writeln!(out, "{}", style.dim(watched));
         }
         for why in &self.incomplete {
-            let _ = writeln!(out, "{} {why}", style.bad("incomplete:"));
+            remark(&mut out, style.bad("incomplete:"), why);
         }
         for problem in &self.conflicts {
-            let _ = writeln!(out, "{} {}", style.bad("conflict:"), problem.what);
-            let _ = writeln!(out, "{} {}", style.dim("hint:"), problem.remedy);
+            remark(&mut out, style.bad("conflict:"), &problem.what);
+            remark(&mut out, style.dim("hint:"), &problem.remedy);
+        }
+        if let Some(answers) = &self.answers {
+            let label = if answers.wrong > 0 { style.bad("wrong:") } else { style.warn("note:") };
+            for text in answers.faults.iter().take(FAULTS) {
+                remark(&mut out, label.clone(), text);
+            }
+            if !answers.faults.is_empty() {
+                remark(
+                    &mut out,
+                    style.dim("hint:"),
+                    "`multihome verify` has them all, `explain` says why",
+                );
+            }
+            for family in self.without_local.iter().filter(|_| answers.wrong > 0) {
+                let (what, cure) = words_without_local(*family);
+                let _ = writeln!(out, "{} {what}:\n  {cure}", style.dim("hint:"));
+            }
+        } else if self.verdict == Verdict::Well {
+            remark(&mut out, style.dim("hint:"), "`multihome verify` asks them all");
         }
         for rival in &self.rivals {
-            let _ = writeln!(out, "{} {}", style.warn("note:"), rival.headline());
+            remark(&mut out, style.warn("note:"), &rival.headline());
         }
         for uplink in &self.uplinks {
             out.push('\n');
@@ -232,9 +302,12 @@ impl Status {
         }
         if !self.others.is_empty() {
             let _ = writeln!(out, "\nnot uplinks:");
-            let width = self.others.iter().map(|o| o.name.len()).max().unwrap_or(0);
-            for other in &self.others {
-                let _ = writeln!(out, "  {:width$}  {}", other.name, style.dim(&other.reason));
+            let others = self.others.iter().map(|o| (word(&o.name), &o.reason));
+            let width = others.clone().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+            for (name, reason) in others {
+                let label = format!("  {name:width$}  ");
+                let hang = " ".repeat(width + 4);
+                wrap(&mut out, &label, &hang, &style.dim(reason));
             }
         }
         if !self.pending.is_empty() {
@@ -242,7 +315,7 @@ impl Status {
             write_pending(&mut out, &self.pending, style);
         }
         for text in &self.notes {
-            let _ = writeln!(out, "{} {text}", style.warn("note:"));
+            wrap(&mut out, &format!("{} ", style.warn("note:")), "  ", text);
         }
         for rival in &self.rivals {
             rival.write(&mut out, style);
@@ -256,6 +329,7 @@ fn verdict(
     config: &Config,
     plan: &Plan,
     changes: &[Change],
+    answers: Option<&Answers>,
 ) -> (Verdict, String) {
     let managed = plan.uplinks.iter().filter(|p| p.table.is_some()).count();
     if !snapshot.is_complete() {
@@ -276,13 +350,21 @@ fn verdict(
     if plan.uplinks.is_empty() {
         return (Verdict::NoUplinks, "nothing to do: no interface has a gateway".into());
     }
-    let lost = lost(snapshot, plan);
+    let mut lost = lost(snapshot, plan);
+    if let Some(Answers { wrong: wrong @ 1.., .. }) = answers {
+        let verb = if *wrong == 1 { "is" } else { "are" };
+        lost.push(format!("{} {verb} not right", plural(*wrong, "answer")));
+    }
     if !lost.is_empty() {
         return (Verdict::Degraded, format!("degraded: {}", lost.join(", ")));
     }
-    let mut summary = match managed {
-        1 => "all is well: 1 uplink answers by its own door".to_owned(),
-        n => format!("all is well: {n} uplinks answer by their own door"),
+    let uplinks = plural(managed, "uplink");
+    let by_door = if managed == 1 { "answers by its own door" } else { "answer by their own door" };
+    let mut summary = match answers {
+        Some(Answers { unproven: 0, .. }) => format!("all is well: {uplinks} {by_door}"),
+        Some(_) => format!("in sync: whether {uplinks} {by_door} is not proven"),
+        // More routes than are worth a question that is asked often.
+        None => format!("in sync: whether {uplinks} {by_door} was not asked, for the many routes"),
     };
     if let Some(primary) = &config.primary.value {
         let _ = write!(summary, ", {primary} is left to main");
@@ -295,7 +377,7 @@ fn lost(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
     let mut lost = Vec::new();
     for planned in &plan.uplinks {
         let uplink = &planned.uplink;
-        let name = &uplink.name;
+        let name = word(&uplink.name);
         if !uplink.up {
             lost.push(format!("{name} is down"));
         } else if !snapshot.link(uplink.link).is_some_and(|l| l.has_carrier()) {
@@ -324,16 +406,11 @@ impl UplinkStatus {
         names: &Names,
     ) -> UplinkStatus {
         let uplink = &planned.uplink;
-        let carrier = snapshot.link(uplink.link).is_some_and(|l| l.has_carrier());
         let rules: Vec<&Rule> = plan.rules.iter().filter(|r| Plan::is_of(planned, r)).collect();
         UplinkStatus {
             name: uplink.name.clone(),
             index: uplink.link,
-            state: match (uplink.up, carrier) {
-                (true, true) => "up",
-                (true, false) => "no carrier",
-                (false, _) => "down",
-            },
+            state: state(snapshot.link(uplink.link)),
             table: planned.table,
             table_name: planned.table.and_then(|t| snapshot.table_names.get(&t)).cloned(),
             families: uplink
@@ -357,10 +434,10 @@ impl UplinkStatus {
         };
         let table = match (self.table, &self.table_name) {
             (None, _) => "left to main".to_owned(),
-            (Some(table), Some(name)) => format!("table {table} ({name})"),
+            (Some(table), Some(name)) => format!("table {table} ({})", word(name)),
             (Some(table), None) => format!("table {table}"),
         };
-        let _ = writeln!(out, "{}  {state}  {table}", style.bold(&self.name));
+        let _ = writeln!(out, "{}  {state}  {table}", style.bold(&word(&self.name)));
         for family in &self.families {
             let mut word = family.family.as_str();
             for address in &family.addresses {
@@ -368,8 +445,8 @@ impl UplinkStatus {
                 word = "";
             }
             for gateway in &family.gateways {
-                let _ = writeln!(out, "        gateway {}", gateway.gateway);
-                let _ = writeln!(out, "          {}", style.dim(&gateway.learnt));
+                wrap(out, "        gateway ", "          ", &gateway.gateway);
+                wrap(out, "          ", "            ", &style.dim(&gateway.learnt));
             }
             if family.gateways.is_empty() {
                 let _ = writeln!(out, "        {}", style.bad("no gateway"));
@@ -423,6 +500,11 @@ fn priorities(rules: &[String]) -> String {
     let more = if list.len() > SHOWN { ", ..." } else { "" };
     let list: Vec<String> = list.iter().take(SHOWN).map(ToString::to_string).collect();
     format!("{} in place, at {}{more}", rules.len(), list.join(", "))
+}
+
+/// A remark with what it is in front.
+fn remark(out: &mut String, label: String, text: &str) {
+    wrap(out, &(label + " "), "  ", text);
 }
 
 /// The first pending steps; `multihome plan` has the rest.

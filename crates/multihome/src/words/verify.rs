@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use multihome_core::model::Names;
 use multihome_core::model::names::ipproto;
 use multihome_core::verify::{Accepted, Failure, Fault, Finding, Report};
-use multihome_core::{Change, Plan};
+use multihome_core::{Change, Family, Plan};
 use serde::Serialize;
 
-use super::fault::{explain, fault};
-use super::plural;
+use super::fault::{explain, fault, without_local};
+use super::{plural, wrap};
 use crate::output::Style;
 
 /// Flows that are shown of one kind.
@@ -111,6 +111,8 @@ pub struct Verified<'a> {
     pub plan: &'a Plan,
     /// What is still to be done to get there.
     pub changes: &'a [Change],
+    /// Families without a rule for what is local.
+    pub without_local: &'a [Family],
     /// The names of links and tables.
     pub names: &'a Names,
 }
@@ -155,15 +157,19 @@ impl Verified<'_> {
             "not-proven" => style.warn(&summary),
             _ => style.good(&summary),
         };
-        let _ = writeln!(out, "{summary}");
+        let mut line = |text: &str| wrap(&mut out, "", "  ", text);
+        line(&summary);
         if let Some(failures) = self.failures() {
-            let _ = writeln!(out, "{failures}");
+            line(&failures);
         }
         if let Some(pending) = self.pending() {
-            let _ = writeln!(out, "{}", style.warn(&pending));
+            line(&style.warn(&pending));
         }
-        for line in self.accepted() {
-            let _ = writeln!(out, "{line}");
+        self.accepted().iter().for_each(|accepted| line(accepted));
+        if !self.report.wrong.is_empty() {
+            for (what, cure) in self.without_local.iter().map(|f| without_local(*f)) {
+                let _ = writeln!(out, "{}\n  {cure}", style.warn(&format!("{what}:")));
+            }
         }
         write_groups(&mut out, &self.groups(&self.report.wrong), style);
         write_groups(&mut out, &self.groups(&self.report.unproven), style);
@@ -175,8 +181,8 @@ impl Verified<'_> {
             let link = self.names.link(finding.failed.map_or(0, Failure::link));
             let _ = writeln!(
                 out,
-                "\n(`multihome what-if {option} {link} --write FILE` writes the host as it is then, \
-                 and\n`explain --snapshot FILE` explains it)"
+                "\nThe host as it is then, for `explain --snapshot FILE`:\n  \
+                 multihome what-if {option} {link} --write FILE"
             );
         }
         out
@@ -332,7 +338,9 @@ impl Verified<'_> {
 /// Groups of findings, the first of each.
 pub fn write_groups(out: &mut String, groups: &[(String, Vec<String>)], style: Style) {
     for (heading, flows) in groups.iter().take(KINDS) {
-        let _ = writeln!(out, "\n{}", style.bold(heading));
+        let mut lines = String::new();
+        wrap(&mut lines, "", "  ", heading);
+        let _ = writeln!(out, "\n{}", style.bold(lines.trim_end()));
         for flow in flows.iter().take(SHOWN) {
             let _ = writeln!(out, "  {flow}");
         }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use multihome_core::model::names::word;
+use multihome_core::suppose::Supposition;
 use serde::Serialize;
 
-use super::plural;
 use super::verify::{Verified, VerifyJson, write_groups};
+use super::{escaped, plural, wrap};
 use crate::output::Style;
 
 /// The JSON of `what-if`.
@@ -28,6 +30,20 @@ pub struct WhatIfJson {
     pub lost_uplinks: Vec<String>,
 }
 
+/// What is supposed, in words; `changes` is whether anything is otherwise then.
+pub fn supposed(what: &Supposition, changes: bool) -> String {
+    let text = match what {
+        Supposition::LinkDown(name) => format!("{} is down", word(name)),
+        Supposition::CarrierLost(name) => format!("{} has no carrier", word(name)),
+        Supposition::AddAddress { link, address, len } => {
+            format!("{} has {address}/{len}", word(link))
+        }
+        Supposition::DelAddress { link, address } => format!("{} has lost {address}", word(link)),
+        Supposition::AddRoute(_) | Supposition::DelRoute(_) => escaped(&what.to_string()),
+    };
+    if changes { text } else { format!("{text}, as it is already: that changes nothing") }
+}
+
 /// A host before and after.
 pub struct WhatIf<'a> {
     /// What was supposed.
@@ -45,20 +61,23 @@ impl WhatIf<'_> {
     pub fn text(&self, style: Style) -> String {
         let mut out = String::new();
         for what in &self.supposed {
-            let _ = writeln!(out, "supposed: {}", style.bold(what));
+            wrap(&mut out, "supposed: ", "  ", &style.bold(what));
         }
         let commands = super::plan::commands(self.at_once.changes, self.at_once.names);
-        let _ = writeln!(out, "now:      {}", painted(&self.before, style));
-        let _ = writeln!(out, "then:     {}", painted(&self.at_once, style));
+        let mut line = |label: &str, verified: &Verified<'_>| {
+            let hang = " ".repeat(10);
+            wrap(&mut out, &format!("{label:<9} "), &hang, &painted(verified, style));
+        };
+        line("now:", &self.before);
+        line("then:", &self.at_once);
         if !commands.is_empty() {
-            let steps = format!("after {}:", plural(commands.len(), "change"));
-            let _ = writeln!(out, "{steps:<9} {}", painted(&self.settled, style));
+            line(&format!("after {}:", plural(commands.len(), "change")), &self.settled);
         }
         for name in self.new_uplinks() {
-            let _ = writeln!(out, "{name} becomes an uplink");
+            let _ = writeln!(out, "{} becomes an uplink", word(&name));
         }
         for name in self.lost_uplinks() {
-            let _ = writeln!(out, "{name} is no uplink any more");
+            let _ = writeln!(out, "{} is no uplink any more", word(&name));
         }
         if commands.is_empty() {
             let _ = writeln!(out, "\nmultihome changes nothing");

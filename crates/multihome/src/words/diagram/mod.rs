@@ -14,6 +14,7 @@ use multihome_core::Family;
 use multihome_core::diagram::{
     Asked, Card, Gateway, Network, NotARequest, Place, Reply, Role, Scene, State, Table, Verdict,
 };
+use multihome_core::model::names::is_shown;
 
 use super::{not_uplink, plural};
 
@@ -242,19 +243,19 @@ fn marks(scene: &Scene, at: usize) -> Vec<Line> {
 
 /// What a card is, besides its name, if there is anything to say.
 fn standing(card: &Card, family: Option<Family>) -> Option<String> {
-    let mut words: Vec<String> = Vec::new();
-    match card.state {
-        State::Up => {}
-        State::NoCarrier => words.push("no carrier".into()),
-        State::Down => words.push("down".into()),
-    }
+    let state = match card.state {
+        State::Up => None,
+        State::NoCarrier => Some("no carrier"),
+        State::Down => Some("down"),
+    };
+    let mut words: Vec<String> = state.map(str::to_owned).into_iter().collect();
     // What an uplink is made of matters less than that it is one.
     let kind = card.kind.as_deref().filter(|_| card.role != Role::Uplink);
     words.extend(kind.map(printable));
     match &card.role {
         Role::Uplink | Role::Unknown => {}
         Role::Other(reason) => {
-            let reason = not_uplink(reason);
+            let reason = not_uplink(reason, state);
             let short = reason.split(':').next().unwrap_or_default().to_owned();
             // The family is what the figure is about anyway.
             let short = match family {
@@ -358,12 +359,10 @@ pub fn printable(name: &str) -> String {
     const LONGEST: usize = 40;
     let mut out = String::new();
     for c in name.chars() {
-        let escaped = c.escape_debug();
-        // Quotes are escaped by that too, and are harmless here.
-        if escaped.len() == 1 || matches!(c, '\'' | '"' | '\\') {
+        if is_shown(c) {
             out.push(c);
         } else {
-            out.extend(escaped);
+            out.extend(c.escape_debug());
         }
     }
     if out.chars().count() > LONGEST {

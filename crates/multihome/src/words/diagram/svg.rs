@@ -9,7 +9,7 @@ use multihome_core::Scene;
 
 use super::layout::{Kind, Rect, Shape, Text, lay_out};
 use super::wires::Wire;
-use super::{Form, Tone, caption, headline};
+use super::{Form, Tone, caption, headline, printable};
 
 /// Colours of both schemes and the fonts. The names of the classes are those below.
 const STYLE: &str = "\
@@ -96,7 +96,7 @@ fn description(scene: &Scene) -> String {
     let told: Vec<String> = caption(scene).into_iter().map(|(_, _, text)| text).collect();
     let cards = scene.cards.iter().map(|c| {
         let addresses: Vec<String> = c.addresses.iter().map(|a| a.address.to_string()).collect();
-        format!("{} with {}", c.name, addresses.join(" and "))
+        format!("{} with {}", printable(&c.name), addresses.join(" and "))
     });
     let cards: Vec<String> = cards.collect();
     format!("Cards: {}. {}", cards.join("; "), told.join(". "))
