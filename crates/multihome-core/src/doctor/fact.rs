@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::conflict::Conflict;
-use crate::model::host::UdpSocket;
+use crate::model::host::{Cloud, UdpSocket};
 use crate::model::{Neighbour, Route, Rule};
 use crate::plan::Note;
 use crate::prefix::{Family, Prefix};
@@ -116,7 +116,7 @@ pub enum Fact {
         /// Those of them that answer for all addresses of the host.
         answering: Vec<String>,
         /// Whose cloud this is, where a fabric answers in place of the cards.
-        cloud: Option<String>,
+        cloud: Option<Cloud>,
     },
     /// Strict reverse path filtering.
     RpFilter {

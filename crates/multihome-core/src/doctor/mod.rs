@@ -35,6 +35,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::diff::Change;
 use crate::model::names::TABLE_MAIN;
+use crate::model::sysctl::asks_all;
 use crate::model::{Host, Link, Route, RouteKind, Snapshot};
 use crate::plan::{Plan, Planned};
 use crate::prefix::Family;
@@ -180,11 +181,14 @@ impl<'a> Patient<'a> {
         self.snapshot.sysctls.conf(family, link, key).ok_or(Lack::Sysctls)
     }
 
-    /// A value of which the greater of `all`'s and the link's counts.
+    /// What counts of a link's own value and `all`'s ([`crate::model::Sysctls::effective`]).
     fn effective(&self, family: Family, link: &str, key: &str) -> Result<i64, Lack> {
-        // Of a link that has lost its addresses nothing was read but `all`.
-        let own = self.sysctl(family, link, key)?;
-        Ok(own.max(self.sysctl(family, "all", key)?))
+        // Of a link that has lost its addresses nothing was read but `all`: half is not enough.
+        self.sysctl(family, link, key)?;
+        if asks_all(family, key) {
+            self.sysctl(family, "all", key)?;
+        }
+        self.snapshot.sysctls.effective(family, link, key).ok_or(Lack::Sysctls)
     }
 
     fn host(&self) -> Option<&'a Host> {

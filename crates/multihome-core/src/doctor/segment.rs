@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::{Check, Fact, Finding, Judged, Lack, Patient, error, note, warning};
 use crate::model::neighbour::NUD_INCOMPLETE;
-use crate::model::{Link, Neighbour};
+use crate::model::{Host, Link, Neighbour};
 use crate::plan::Planned;
 use crate::prefix::{Family, Prefix, is_global};
 use crate::uplink::Side;
@@ -16,9 +16,6 @@ use crate::uplink::Side;
 pub(super) const CHECKS: &[Check] =
     &[("gateway-silent", gateway_silent), ("same-prefix", same_prefix), ("arp-flux", arp_flux)];
 
-/// Makers of machines (`sys_vendor`) in whose networks the fabric answers ARP, and hears no card
-/// that answers for another's address.
-const CLOUDS: [&str; 4] = ["Amazon EC2", "Google", "Microsoft Corporation", "Alibaba Cloud"];
 /// `IFF_NOARP`.
 const IFF_NOARP: u32 = 0x80;
 
@@ -152,8 +149,7 @@ fn arp_flux(patient: &Patient<'_>) -> Judged {
         if answering.is_empty() {
             continue;
         }
-        let vendor = patient.host().and_then(|h| h.vendor.as_deref());
-        let cloud = vendor.filter(|v| CLOUDS.iter().any(|c| v.starts_with(c))).map(str::to_owned);
+        let cloud = patient.host().and_then(Host::cloud);
         let links = [one.1.name.clone(), other.1.name.clone()];
         let is_cloud = cloud.is_some();
         let fact = Fact::ArpFlux { links, prefix, answering, cloud };

@@ -77,7 +77,8 @@ fn src_valid_mark(patient: &Patient<'_>) -> Judged {
 }
 
 /// A carrier that goes takes no route with it: they are used, and what is sent is lost, unless
-/// the link's `ignore_routes_with_linkdown` says otherwise (`fib_table_lookup`, `rt6_score_route`).
+/// `ignore_routes_with_linkdown` says otherwise, IPv4's of the link or of `all`, IPv6's of the link
+/// (`fib_table_lookup`, `rt6_score_route`).
 fn linkdown_routes(patient: &Patient<'_>) -> Judged {
     let mut found = Vec::new();
     for family in Family::BOTH {
@@ -85,7 +86,7 @@ fn linkdown_routes(patient: &Patient<'_>) -> Judged {
             if !link.is_up() || link.has_carrier() {
                 continue;
             }
-            if patient.sysctl(family, &link.name, "ignore_routes_with_linkdown")? != 0 {
+            if patient.effective(family, &link.name, "ignore_routes_with_linkdown")? != 0 {
                 continue;
             }
             let other = |r: &&crate::model::Route| r.hops.iter().all(|h| h.link != link.index);

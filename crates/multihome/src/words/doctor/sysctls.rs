@@ -2,6 +2,7 @@
 
 use multihome_core::doctor::{Fact, Strict};
 use multihome_core::model::Names;
+use multihome_core::model::host::Cloud;
 use multihome_core::model::names::word;
 use multihome_core::model::sysctl::{conf, display};
 use multihome_core::{Family, Prefix};
@@ -22,7 +23,7 @@ pub(super) fn words(fact: &Fact, names: &Names) -> Words {
             rp_filter(uplink, *by_all, strict, *dropped)
         }
         Fact::ArpFlux { links, prefix, answering, cloud } => {
-            arp_flux(links, prefix, answering, cloud.as_deref())
+            arp_flux(links, prefix, answering, *cloud)
         }
         Fact::SrcValidMark { uplinks, rule } => Words {
             subject: uplinks.join(", "),
@@ -95,7 +96,7 @@ fn arp_flux(
     [a, b]: &[String; 2],
     prefix: &Prefix,
     answering: &[String],
-    cloud: Option<&str>,
+    cloud: Option<Cloud>,
 ) -> Words {
     let who = match answering {
         [one] => format!("{one} answers ARP"),
@@ -116,7 +117,8 @@ fn arp_flux(
             subject,
             evidence,
             consequence: format!(
-                "no harm in a network of {cloud}, which answers for the cards itself"
+                "no harm in a network of {}, which answers for the cards itself",
+                name(cloud)
             ),
             remedy: "none is needed there".into(),
             ..Words::default()
@@ -130,6 +132,15 @@ fn arp_flux(
             remedy: SYSCTL.into(),
             commands,
         },
+    }
+}
+
+fn name(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::Amazon => "Amazon EC2",
+        Cloud::Google => "Google Compute Engine",
+        Cloud::Azure => "Microsoft Azure",
+        Cloud::Alibaba => "Alibaba Cloud",
     }
 }
 
