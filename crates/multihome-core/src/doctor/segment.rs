@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::{Check, Fact, Finding, Judged, Lack, Patient, error, note, warning};
+use super::{Check, Fact, Judged, Lack, Patient};
 use crate::model::neighbour::NUD_INCOMPLETE;
 use crate::model::{Host, Link, Neighbour};
 use crate::plan::Planned;
@@ -39,13 +39,10 @@ fn gateway_silent(patient: &Patient<'_>) -> Judged {
     Ok(found)
 }
 
-fn silent(planned: &Planned, neighbour: &Neighbour, is_best: bool) -> Option<Finding> {
+fn silent(planned: &Planned, neighbour: &Neighbour, best: bool) -> Option<Fact> {
     let uplink = planned.uplink.name.clone();
-    let fact = Fact::GatewaySilent { uplink, neighbour: neighbour.clone() };
-    if neighbour.has_failed() {
-        return Some(if is_best { error(fact) } else { warning(fact) });
-    }
-    (neighbour.state & NUD_INCOMPLETE != 0).then(|| note(fact))
+    let is_silent = neighbour.has_failed() || neighbour.state & NUD_INCOMPLETE != 0;
+    is_silent.then(|| Fact::GatewaySilent { uplink, neighbour: neighbour.clone(), best })
 }
 
 /// Only what was read with the sysctls can be missing: a snapshot without any is of a time when
@@ -68,7 +65,7 @@ fn same_prefix(patient: &Patient<'_>) -> Judged {
         for (one, other, prefix) in pairs(patient, family) {
             found.extend(gateways_differ(patient, one, other).map(|(gateway, lladdrs)| {
                 let uplinks = [one.1.name.clone(), other.1.name.clone()];
-                warning(Fact::SamePrefix { uplinks, prefix, gateway, lladdrs })
+                Fact::SamePrefix { uplinks, prefix, gateway, lladdrs }
             }));
         }
     }
@@ -151,9 +148,7 @@ fn arp_flux(patient: &Patient<'_>) -> Judged {
         }
         let cloud = patient.host().and_then(Host::cloud);
         let links = [one.1.name.clone(), other.1.name.clone()];
-        let is_cloud = cloud.is_some();
-        let fact = Fact::ArpFlux { links, prefix, answering, cloud };
-        found.push(if is_cloud { note(fact) } else { warning(fact) });
+        found.push(Fact::ArpFlux { links, prefix, answering, cloud });
     }
     Ok(found)
 }
