@@ -4,13 +4,36 @@
 use std::net::IpAddr;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
-use multihome_core::suppose::Supposition;
+use multihome_core::suppose::{Consequence, Supposition};
 
 /// What is supposed, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Supposed(pub Vec<Supposition>);
 
 type Parse = fn(&str) -> Result<Supposition, String>;
+
+/// As many addresses that go along are named as fit on a line.
+const NAMED: usize = 3;
+
+/// What was supposed, and what becomes of other addresses by that.
+pub fn in_words(what: &Supposition, along: &[Consequence]) -> String {
+    let mut gone = Vec::new();
+    let mut promoted = String::new();
+    for consequence in along {
+        match consequence {
+            Consequence::Gone(a) => gone.push(a.local.to_string()),
+            Consequence::Promoted(a) => promoted = format!("; {} is primary now", a.local),
+        }
+    }
+    let more = gone.len().saturating_sub(NAMED);
+    gone.truncate(NAMED);
+    let gone = match (gone.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(", and with it {}", gone.join(", ")),
+        (false, more) => format!(", and with it {} and {more} more", gone.join(", ")),
+    };
+    format!("{what}{gone}{promoted}")
+}
 
 /// Name, value, help, and what is made of it.
 const OPTIONS: [(&str, &str, &str, Parse); 5] = [
@@ -133,6 +156,28 @@ mod tests {
                 "ens6 has lost 2001:db8::1",
             ]
         );
+    }
+
+    #[test]
+    fn what_goes_along_is_named() {
+        let address = |last: u8| multihome_core::model::Address {
+            link: 2,
+            local: IpAddr::from([10, 0, 0, last]),
+            prefix_len: 24,
+            peer: None,
+            scope: 0,
+            flags: 0,
+        };
+        let what = deleted("ens5=10.0.0.1").unwrap();
+        let gone = |n: u8| -> Vec<Consequence> {
+            (2..2 + n).map(|last| Consequence::Gone(address(last))).collect()
+        };
+        let said = in_words(&what, &[]);
+        assert_eq!(said, "ens5 has lost 10.0.0.1");
+        assert_eq!(in_words(&what, &gone(2)), format!("{said}, and with it 10.0.0.2, 10.0.0.3"));
+        assert!(in_words(&what, &gone(9)).ends_with("10.0.0.4 and 6 more"));
+        let promoted = [Consequence::Promoted(address(7))];
+        assert_eq!(in_words(&what, &promoted), format!("{said}; 10.0.0.7 is primary now"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use multihome_core::diff::diff;
-use multihome_core::suppose::{self, Supposition};
+use multihome_core::suppose::{self, Consequence, Supposition};
 use multihome_core::verify::{Report, verify as ask_all};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 
@@ -14,6 +14,7 @@ use crate::cli::{Reading, WhatIfArgs};
 use crate::config_files;
 use crate::error::{self, Failure, PENDING};
 use crate::output::{self, Style};
+use crate::supposed::in_words;
 use crate::words::verify::Verified;
 use crate::words::what_if::WhatIf;
 
@@ -41,10 +42,11 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
     let (Seen { snapshot: before, .. }, mut memory) = look_at_all(&config, &args.reading)?;
     let judged_before = Judged::of(&before, &config, &memory);
     let mut at_once = before.clone();
+    let mut supposed: Vec<String> = Vec::new();
     for supposition in &args.supposed.0 {
-        happen(&mut at_once, supposition, &mut memory)?;
+        let along = happen(&mut at_once, supposition, &mut memory)?;
+        supposed.push(in_words(supposition, &along));
     }
-    let mut supposed: Vec<String> = args.supposed.0.iter().map(ToString::to_string).collect();
     supposed.extend(named.iter().map(|f| format!("configured by {}", f.display())));
     if supposed.is_empty() {
         supposed.push("nothing but what multihome would do".into());
@@ -101,12 +103,16 @@ impl Judged {
 }
 
 /// Makes it happen, as far as a daemon would remember that it did.
-fn happen(snapshot: &mut Snapshot, what: &Supposition, memory: &mut Memory) -> Result<(), Failure> {
-    suppose::suppose(snapshot, what).map_err(Failure::Impossible)?;
+fn happen(
+    snapshot: &mut Snapshot,
+    what: &Supposition,
+    memory: &mut Memory,
+) -> Result<Vec<Consequence>, Failure> {
+    let along = suppose::suppose(snapshot, what).map_err(Failure::Impossible)?;
     if let Supposition::LinkDown(name) = what
         && let Some(link) = snapshot.link_named(name)
     {
         memory.park(link);
     }
-    Ok(())
+    Ok(along)
 }
