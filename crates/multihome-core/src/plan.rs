@@ -15,7 +15,6 @@ use crate::cover;
 use crate::memory::Memory;
 use crate::mirror;
 use crate::model::hint::Refused;
-use crate::model::names::TABLE_MAIN;
 use crate::model::{Action, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
 use crate::rival::{self, Rival};
@@ -465,16 +464,9 @@ fn notes(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Vec<Note> {
 
 /// The route of main by which everything is refused, if there is one and it counts.
 fn refusal(snapshot: &Snapshot, plan: &Plan, family: Family) -> Option<Note> {
-    use crate::model::RouteKind::{Blackhole, Prohibit, Unicast, Unreachable};
     plan.uplinks.iter().find(|p| p.table.is_some() && p.uplink.side(family).is_some())?;
-    let mut defaults: Vec<&Route> = snapshot
-        .routes_in(TABLE_MAIN)
-        .filter(|r| r.family() == family && r.dst.is_default() && r.src.is_none())
-        .collect();
-    defaults.sort_by_key(|r| r.metric);
-    let refuses = |r: &&Route| matches!(r.kind, Blackhole | Prohibit | Unreachable);
-    let first = defaults.into_iter().find(|r| refuses(r) || r.kind == Unicast)?;
-    refuses(&first).then(|| Note::MainRefuses { route: first.clone() })
+    let first = *snapshot.main_defaults(family).first()?;
+    first.refuses().then(|| Note::MainRefuses { route: first.clone() })
 }
 
 // ===== impl Plan and Planned =====

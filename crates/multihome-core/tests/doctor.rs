@@ -3,6 +3,7 @@
 //! `tests/doctor/<finding>/` holds hosts by their snapshots: `fires-error*.json`,
 //! `fires-warning*.json` and `fires-note*.json` must have that finding, so severe; `silent*.json`
 //! must not, and the check must have had all that it needs; in `unknown*.json` it must not.
+//! Where a `.fact` of the same name stands beside, each of its lines must be in what was found.
 //! `tests/doctor/healthy-hosts/` holds hosts on which nothing may be worse than a note. A `.toml`
 //! of the same name is the host's configuration.
 //!
@@ -19,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use multihome_core::diff::diff;
-use multihome_core::doctor::{Diagnosis, Severity, examine};
+use multihome_core::doctor::{Diagnosis, Fact, Severity, examine};
 use multihome_core::{Config, Memory, Snapshot, plan};
 use serde_json::{Map, Value};
 
@@ -135,8 +136,8 @@ fn each_finding_fires_and_is_silent() {
         let mut kinds = BTreeSet::new();
         for case in cases(&root().join(id)) {
             let found = diagnosis(&case);
-            let mut of_it = found.findings.iter().filter(|f| f.fact.id() == id);
-            let severity = of_it.clone().map(|f| f.severity).min();
+            let of_it = found.findings.iter().filter(|f| f.id() == id);
+            let severity = of_it.clone().map(Fact::severity).min();
             let is_known = found.looked_at.contains(&id);
             let (kind, is_right) = match name(&case) {
                 n if n.starts_with("fires-error") => ("fires", severity == Some(Severity::Error)),
@@ -144,12 +145,14 @@ fn each_finding_fires_and_is_silent() {
                     ("fires", severity == Some(Severity::Warning))
                 }
                 n if n.starts_with("fires-note") => ("fires", severity == Some(Severity::Note)),
-                n if n.starts_with("silent") => ("silent", is_known && of_it.next().is_none()),
+                n if n.starts_with("silent") => ("silent", is_known && severity.is_none()),
                 n if n.starts_with("unknown") => ("unknown", !is_known),
                 _ => ("", false),
             };
             kinds.insert(kind);
-            if !is_right {
+            let facts = format!("{:?}", of_it.collect::<Vec<_>>());
+            let wanted = fs::read_to_string(case.with_extension("fact")).unwrap_or_default();
+            if !is_right || !wanted.lines().all(|line| facts.contains(line)) {
                 wrong.push(format!("{id}/{}: {found:#?}", name(&case)));
             }
         }

@@ -58,10 +58,11 @@ pub fn release() -> Option<String> {
     one_line("/proc/sys/kernel/osrelease")
 }
 
-/// Who made the machine, where it has a DMI table.
+/// What DMI says of the machine (`sys_vendor`, `product_name`), where it has such a table; only what
+/// everybody may read.
 #[must_use]
-pub fn vendor() -> Option<String> {
-    one_line("/sys/class/dmi/id/sys_vendor")
+pub fn dmi(field: &str) -> Option<String> {
+    one_line(&format!("/sys/class/dmi/id/{field}"))
 }
 
 fn read(path: &str) -> Option<String> {

@@ -10,7 +10,10 @@ use multihome_sources::networkd_conf;
 pub fn read() -> Host {
     Host {
         release: proc_net::release(),
-        vendor: proc_net::vendor(),
+        vendor: proc_net::dmi("sys_vendor"),
+        product_name: proc_net::dmi("product_name"),
+        product_version: proc_net::dmi("product_version"),
+        chassis_asset_tag: proc_net::dmi("chassis_asset_tag"),
         counters: proc_net::counters(),
         wildcard_udp: proc_net::wildcard_udp(),
         networkd: Some(networkd_conf::read(Path::new("/"))),

@@ -5,12 +5,25 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::conflict::Conflict;
-use crate::model::host::UdpSocket;
+use crate::model::host::{Cloud, UdpSocket};
 use crate::model::{Neighbour, Route, Rule};
 use crate::plan::Note;
 use crate::prefix::{Family, Prefix};
+use crate::rival::Asked;
 use crate::rival::Rival;
 use crate::verify::Finding;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Something does not work.
+    Error,
+    /// Something does not work for some, or will not when something happens that does happen.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
 
 /// An answer that is not right ([`crate::verify`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +42,11 @@ pub enum Fact {
         changes: usize,
         /// Whether anything of ours is there at all.
         anything: bool,
+        /// Whether answers have several doors to choose from.
+        several: bool,
+        /// How many answers are wrong as it stands; asked where it could be none, none where that
+        /// cannot be told.
+        wrong: Option<usize>,
     },
     /// All of multihome's is there, and answers are wrong all the same.
     WrongAnswers {
@@ -50,6 +68,15 @@ pub enum Fact {
     SameJob(Rival),
     /// What the plan notes.
     Plan(Note),
+    /// Main refuses what it has no route for, which ends the look-up before our rules.
+    MainRefuses {
+        /// The route.
+        route: Route,
+        /// Main's default that is not asked because of it.
+        behind: Option<Route>,
+        /// Whether a default could be asked before it: one with a smaller metric.
+        has_room: bool,
+    },
     /// An uplink that is down, or has no carrier.
     Down {
         /// The uplink.
@@ -63,6 +90,13 @@ pub enum Fact {
         family: Family,
         /// `uname -r`, if known.
         release: Option<String>,
+        /// A table that only a kernel with rules can have: then they were deleted.
+        table: Option<u32>,
+    },
+    /// No rule looks up main for everything.
+    MainRule {
+        /// In which family.
+        family: Family,
     },
     /// Rules have no protocol number in this kernel.
     NoRuleProtocol {
@@ -88,6 +122,8 @@ pub enum Fact {
         uplinks: Vec<String>,
         /// Our last rule that would lead home.
         before: u32,
+        /// The other one of such a pair (wg-quick): what main has besides a default goes by main.
+        companion: Option<Rule>,
     },
     /// A gateway does not answer.
     GatewaySilent {
@@ -95,6 +131,8 @@ pub enum Fact {
         uplink: String,
         /// What the kernel knows of it.
         neighbour: Neighbour,
+        /// Whether it is of the uplink's best way.
+        best: bool,
     },
     /// One prefix on two cards, and two gateways behind one address.
     SamePrefix {
@@ -116,7 +154,7 @@ pub enum Fact {
         /// Those of them that answer for all addresses of the host.
         answering: Vec<String>,
         /// Whose cloud this is, where a fabric answers in place of the cards.
-        cloud: Option<String>,
+        cloud: Option<Cloud>,
     },
     /// Strict reverse path filtering.
     RpFilter {
@@ -184,9 +222,26 @@ pub enum Fact {
 #[serde(rename_all = "kebab-case")]
 pub enum Strict {
     /// Who asks these addresses from afar: no rule leads their answers home.
-    WithoutRules(Vec<IpAddr>),
+    WithoutRules {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+        /// Why there is none.
+        absence: Absence,
+    },
     /// What the host forwards, and what it does for containers behind it.
     Forwarding,
+}
+
+/// Why no rule of ours is there for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Absence {
+    /// It will be made: a change is pending.
+    Pending,
+    /// The uplink is the `primary`, which has none.
+    LeftToMain,
+    /// Somebody else has the uplink's numbers ([`Conflict`]).
+    Frozen,
 }
 
 // ===== impl Fact =====
@@ -212,10 +267,12 @@ impl Fact {
                 Note::InterfaceAbsent { .. } => "interface-absent",
                 Note::Rival(_) => "same-job",
             },
+            Fact::MainRefuses { .. } => "main-refuses",
             Fact::Down { .. } => "uplink-down",
             Fact::NoRules { .. } => "kernel-rules",
             Fact::NoRuleProtocol { .. } => "kernel-rule-protocol",
             Fact::LocalRule { .. } => "local-rule",
+            Fact::MainRule { .. } => "main-rule",
             Fact::CatchAll { .. } => "catch-all-rule",
             Fact::GatewaySilent { .. } => "gateway-silent",
             Fact::SamePrefix { .. } => "same-prefix",
@@ -229,6 +286,62 @@ impl Fact {
             Fact::NetworkdForeignRules => "networkd-foreign-rules",
             Fact::NetworkdForeignRoutes => "networkd-foreign-routes",
             Fact::WildcardUdp { .. } => "wildcard-udp",
+        }
+    }
+
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        use Severity::{Error, Note as Worth, Warning};
+        let warn_if = |harms: bool| if harms { Warning } else { Worth };
+        match self {
+            Fact::Conflict(_)
+            | Fact::WrongAnswers { .. }
+            | Fact::NoRules { .. }
+            | Fact::NoRuleProtocol { .. }
+            | Fact::LocalRule { .. }
+            | Fact::MainRule { .. }
+            | Fact::CatchAll { .. } => Error,
+            // The answer may still come, or another way is taken.
+            Fact::GatewaySilent { neighbour, best, .. } => match neighbour.has_failed() {
+                true if *best => Error,
+                failed => warn_if(failed),
+            },
+            // With one uplink main answers by the right door as well, unless something is in front.
+            Fact::NotInSync { anything, several, wrong, .. } => {
+                warn_if(*anything || *several || wrong.is_some_and(|n| n > 0))
+            }
+            // Two who do the same job are one too many; it does harm only where the other one's rules
+            // are asked, and have another answer.
+            Fact::SameJob(rival) => {
+                warn_if(rival.asked != Asked::Never && !rival.detours.is_empty())
+            }
+            Fact::Plan(note) => match note {
+                // Addresses that do not answer, and what the operator asked for and is not done.
+                Note::NoGateway { .. }
+                | Note::SeveralGateways { .. }
+                | Note::MainRefuses { .. }
+                | Note::PrimaryAbsent { .. } => Warning,
+                Note::KeepsGroup { .. }
+                | Note::FileRefused(_)
+                | Note::InterfaceAbsent { .. }
+                | Note::Rival(_) => Worth,
+            },
+            Fact::ArpFlux { cloud, .. } => warn_if(cloud.is_none()),
+            Fact::RpFilter { strict, .. } => warn_if(*strict != Strict::Forwarding),
+            Fact::LinkdownRoutes { takes_default, .. } => warn_if(*takes_default),
+            Fact::Incomplete(_)
+            | Fact::MetricsDrift { .. }
+            | Fact::MainRefuses { .. }
+            | Fact::Down { .. }
+            | Fact::SamePrefix { .. }
+            | Fact::SrcValidMark { .. }
+            | Fact::KeepAddrOnDown { .. }
+            | Fact::AcceptRaForwarding { .. } => Warning,
+            Fact::PromoteSecondaries { .. }
+            | Fact::NetworkdForeignRules
+            | Fact::NetworkdForeignRoutes
+            | Fact::WildcardUdp { .. } => Worth,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A strict `rp_filter`, cards that answer for each other's addresses, a tunnel's rule in front
 //! of ours, a gateway that is gone: each is a check, a pure function of a snapshot and the plan
-//! for it, and each finding says what was seen ([`Fact`]) and how much it matters
+//! for it, and what it found ([`Fact`]) knows how much it matters
 //! ([`Severity`]). What it means and what to do about it are words, and stand with the others.
 //!
 //! A check has three answers, never two: what it found, nothing, or that the snapshot lacks what
@@ -29,49 +29,29 @@ mod segment;
 mod sysctls;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::diff::Change;
-use crate::model::names::TABLE_MAIN;
-use crate::model::{Host, Link, Route, RouteKind, Snapshot};
+use crate::model::sysctl::asks_all;
+use crate::model::{Host, Link, Snapshot};
 use crate::plan::{Plan, Planned};
-use crate::prefix::Family;
+use crate::prefix::{Family, Prefix};
 use crate::uplink::Side;
 
-pub use fact::{Fact, Strict, WrongAnswer};
+pub use fact::{Absence, Fact, Severity, Strict, WrongAnswer};
 
 /// What was found on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnosis {
     /// What is wrong or worth knowing, the worst first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Fact>,
     /// The checks that had all that they need.
     pub looked_at: Vec<&'static str>,
     /// The checks that had not, and what they lacked.
     pub unknown: Vec<(&'static str, Lack)>,
-}
-
-/// Something that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How much it matters.
-    pub severity: Severity,
-    /// What was seen.
-    pub fact: Fact,
-}
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Something does not work.
-    Error,
-    /// Something does not work for some, or will not when something happens that does happen.
-    Warning,
-    /// Worth knowing.
-    Note,
 }
 
 /// What a snapshot does not say, so that a check has no answer.
@@ -99,7 +79,7 @@ pub fn examine(snapshot: &Snapshot, config: &Config, plan: &Plan, changes: &[Cha
     for (id, check) in checks.into_iter().flatten() {
         match check(&patient) {
             Ok(found) => {
-                debug_assert!(found.iter().all(|f| f.fact.id() == *id), "{id}: {found:?}");
+                debug_assert!(found.iter().all(|f| f.id() == *id), "{id}: {found:?}");
                 diagnosis.findings.extend(found);
                 diagnosis.looked_at.push(id);
             }
@@ -107,7 +87,7 @@ pub fn examine(snapshot: &Snapshot, config: &Config, plan: &Plan, changes: &[Cha
         }
     }
     // Among equals the order of the checks stays.
-    diagnosis.findings.sort_by_key(|f| f.severity);
+    diagnosis.findings.sort_by_key(Fact::severity);
     diagnosis
 }
 
@@ -115,7 +95,7 @@ pub fn examine(snapshot: &Snapshot, config: &Config, plan: &Plan, changes: &[Cha
 type Check = (&'static str, fn(&Patient<'_>) -> Judged);
 
 /// What a check has to say.
-type Judged = Result<Vec<Finding>, Lack>;
+type Judged = Result<Vec<Fact>, Lack>;
 
 /// What is looked at.
 struct Patient<'a> {
@@ -125,32 +105,20 @@ struct Patient<'a> {
     changes: &'a [Change],
 }
 
-// ===== impl Diagnosis and Finding =====
+// ===== impl Diagnosis =====
 
 impl Diagnosis {
     /// The worst that was found.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
-        self.findings.iter().map(|f| f.severity).min()
+        self.findings.iter().map(Fact::severity).min()
     }
 
     /// How many findings there are of one severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|f| f.severity == severity).count()
+        self.findings.iter().filter(|f| f.severity() == severity).count()
     }
-}
-
-fn error(fact: Fact) -> Finding {
-    Finding { severity: Severity::Error, fact }
-}
-
-fn warning(fact: Fact) -> Finding {
-    Finding { severity: Severity::Warning, fact }
-}
-
-fn note(fact: Fact) -> Finding {
-    Finding { severity: Severity::Note, fact }
 }
 
 // ===== impl Patient =====
@@ -180,45 +148,42 @@ impl<'a> Patient<'a> {
         self.snapshot.sysctls.conf(family, link, key).ok_or(Lack::Sysctls)
     }
 
-    /// A value of which the greater of `all`'s and the link's counts.
+    /// What counts of a link's own value and `all`'s ([`crate::model::Sysctls::effective`]).
     fn effective(&self, family: Family, link: &str, key: &str) -> Result<i64, Lack> {
-        // Of a link that has lost its addresses nothing was read but `all`.
-        let own = self.sysctl(family, link, key)?;
-        Ok(own.max(self.sysctl(family, "all", key)?))
+        // Of a link that has lost its addresses nothing was read but `all`: half is not enough.
+        self.sysctl(family, link, key)?;
+        if asks_all(family, key) {
+            self.sysctl(family, "all", key)?;
+        }
+        self.snapshot.sysctls.effective(family, link, key).ok_or(Lack::Sysctls)
     }
 
     fn host(&self) -> Option<&'a Host> {
         self.snapshot.host.as_ref()
     }
 
-    /// The default routes of main that lead out, the best first.
-    fn defaults(&self, family: Family) -> Vec<&'a Route> {
-        let mut defaults: Vec<&Route> = self
-            .snapshot
-            .routes_in(TABLE_MAIN)
-            .filter(|r| r.family() == family && r.dst.is_default() && r.src.is_none())
-            .filter(|r| r.kind == RouteKind::Unicast && !r.is_expired())
-            .collect();
-        defaults.sort_by_key(|r| r.metric);
-        defaults
-    }
-
     /// Whether main's best default leaves by a link.
     fn is_default(&self, family: Family, link: u32) -> bool {
-        let defaults = self.defaults(family);
+        let defaults = self.snapshot.main_defaults(family);
         defaults.first().is_some_and(|r| r.hops.iter().any(|h| h.link == link))
     }
 
     /// The addresses of an uplink's side whose answers no rule of ours leads home in the kernel
     /// as it stands.
-    fn without_rules(&self, planned: &Planned, side: &Side) -> Vec<std::net::IpAddr> {
-        let served: Vec<_> = self
+    fn without_rules(&self, planned: &Planned, side: &Side) -> Vec<IpAddr> {
+        let served: BTreeSet<Prefix> = self
             .snapshot
             .rules()
             .filter(|r| r.is_ours() && planned.table.is_some() && r.table() == planned.table)
             .filter_map(|r| r.from)
             .collect();
-        let addresses: BTreeSet<_> = side.addresses.iter().map(|a| a.local).collect();
-        addresses.into_iter().filter(|a| !served.iter().any(|p| p.contains(*a))).collect()
+        // Thousands of addresses have thousands of prefixes, and few lengths.
+        let lens: BTreeSet<u8> = served.iter().map(Prefix::len).collect();
+        let is_served = |a: &IpAddr| {
+            lens.iter()
+                .any(|len| *len <= Family::of(*a).bits() && served.contains(&Prefix::new(*a, *len)))
+        };
+        let addresses: BTreeSet<IpAddr> = side.addresses.iter().map(|a| a.local).collect();
+        addresses.into_iter().filter(|a| !is_served(a)).collect()
     }
 }

@@ -1,12 +1,12 @@
 //! What the plan says itself: what stands in its way, what it notes, what is still to be done.
 
 use super::fact::WrongAnswer;
-use super::{Check, Fact, Finding, Judged, Lack, Patient, Severity, error, note, warning};
+use super::{Check, Fact, Judged, Lack, Patient};
 use crate::diff::Change;
+use crate::model::Route;
 use crate::plan::Note;
 use crate::prefix::Family;
-use crate::rival::Asked;
-use crate::verify::verify;
+use crate::verify::{Report, verify};
 
 pub(super) const CHECKS: &[Check] = &[
     ("incomplete", incomplete),
@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("same-job", same_job),
     ("no-gateway", |p| noted(p, |n| matches!(n, Note::NoGateway { .. }))),
     ("several-gateways", |p| noted(p, |n| matches!(n, Note::SeveralGateways { .. }))),
-    ("main-refuses", |p| noted(p, |n| matches!(n, Note::MainRefuses { .. }))),
+    ("main-refuses", main_refuses),
     ("link-group", |p| noted(p, |n| matches!(n, Note::KeepsGroup { .. }))),
     ("primary-absent", |p| noted(p, |n| matches!(n, Note::PrimaryAbsent { .. }))),
     ("interface-absent", |p| noted(p, |n| matches!(n, Note::InterfaceAbsent { .. }))),
@@ -27,33 +27,44 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn incomplete(patient: &Patient<'_>) -> Judged {
     let why = patient.snapshot.incomplete.iter();
-    Ok(why.map(|why| warning(Fact::Incomplete(why.clone()))).collect())
+    Ok(why.map(|why| Fact::Incomplete(why.clone())).collect())
 }
 
 /// [`crate::conflict`].
 fn conflict(patient: &Patient<'_>) -> Judged {
-    Ok(patient.plan.conflicts.iter().map(|c| error(Fact::Conflict(c.clone()))).collect())
+    Ok(patient.plan.conflicts.iter().map(|c| Fact::Conflict(c.clone())).collect())
 }
 
 fn uplink_down(patient: &Patient<'_>) -> Judged {
     let down = patient.uplinks().filter(|(_, link)| !link.is_up() || !link.has_carrier());
-    let down = down.map(|(planned, link)| {
-        warning(Fact::Down { uplink: planned.uplink.name.clone(), up: link.is_up() })
-    });
-    Ok(down.collect())
+    let fact = |(planned, link): (&crate::plan::Planned, &crate::model::Link)| Fact::Down {
+        uplink: planned.uplink.name.clone(),
+        up: link.is_up(),
+    };
+    Ok(down.map(fact).collect())
 }
 
 /// With one uplink main answers by the right door as well, and nothing is wrong until there are
-/// two.
+/// two; or until somebody's rule is in front of main's.
 fn not_in_sync(patient: &Patient<'_>) -> Judged {
     let changes = patient.changes.iter().filter(|c| drift(c).is_none()).count();
     if changes == 0 {
         return Ok(Vec::new());
     }
-    let ours = patient.snapshot.rules().any(|r| r.is_ours());
-    let fact = Fact::NotInSync { changes, anything: ours };
+    let anything = patient.snapshot.rules().any(|r| r.is_ours());
     let several = Family::BOTH.into_iter().any(|f| patient.has_several(f));
-    Ok(vec![if several || ours { warning(fact) } else { note(fact) }])
+    let could_be_well = !anything && !several && !patient.snapshot.sysctls.is_empty();
+    let wrong = could_be_well.then(|| wrong_now(asked(patient)).count());
+    Ok(vec![Fact::NotInSync { changes, anything, several, wrong }])
+}
+
+fn asked(patient: &Patient<'_>) -> Report {
+    verify(patient.snapshot, patient.config, patient.plan)
+}
+
+/// The answers that are wrong as it stands, with no link lost.
+fn wrong_now(report: Report) -> impl Iterator<Item = crate::verify::Finding> {
+    report.wrong.into_iter().filter(|f| f.failed.is_none())
 }
 
 /// [`crate::verify`]: what no other check knows the cause of, such as a rule of somebody's that is
@@ -65,16 +76,17 @@ fn wrong_answers(patient: &Patient<'_>) -> Judged {
     if !patient.changes.is_empty() || !patient.plan.conflicts.is_empty() {
         return Ok(Vec::new());
     }
-    let report = verify(patient.snapshot, patient.config, patient.plan);
-    let mut now = report.wrong.into_iter().filter(|f| f.failed.is_none());
+    let report = asked(patient);
+    let asked = report.questions;
+    let mut now = wrong_now(report);
     let Some(first) = now.next() else { return Ok(Vec::new()) };
     let (first, wrong) = (WrongAnswer(Box::new(first)), 1 + now.count());
-    Ok(vec![error(Fact::WrongAnswers { first, wrong, asked: report.questions })])
+    Ok(vec![Fact::WrongAnswers { first, wrong, asked }])
 }
 
 /// Copies keep the metrics of their originals: a path with a smaller MTU has it on each way out.
 fn metrics_drift(patient: &Patient<'_>) -> Judged {
-    Ok(patient.changes.iter().filter_map(drift).map(warning).collect())
+    Ok(patient.changes.iter().filter_map(drift).collect())
 }
 
 fn drift(change: &Change) -> Option<Fact> {
@@ -86,37 +98,37 @@ fn drift(change: &Change) -> Option<Fact> {
     }
 }
 
-/// [`crate::rival`]: two who do the same job are one too many, but it does harm only where the
-/// other one's rules are asked, and have another answer.
+/// [`crate::rival`].
 fn same_job(patient: &Patient<'_>) -> Judged {
     let rivals = patient.plan.notes.iter().filter_map(|n| match n {
-        Note::Rival(rival) => Some(rival),
+        Note::Rival(rival) => Some(Fact::SameJob(rival.clone())),
         _ => None,
     });
-    let judged = rivals.map(|rival| {
-        let differs = rival.asked != Asked::Never && !rival.detours.is_empty();
-        let fact = Fact::SameJob(rival.clone());
-        if differs { warning(fact) } else { note(fact) }
+    Ok(rivals.collect())
+}
+
+/// What comes to a refusal in main is refused (`fib_table_lookup` says so to `fib_rules_lookup`, and
+/// `suppress_prefixlength` is asked of routes that lead somewhere only). A default is taken before it
+/// only with a smaller metric.
+fn main_refuses(patient: &Patient<'_>) -> Judged {
+    let refusals = patient.plan.notes.iter().filter_map(|n| match n {
+        Note::MainRefuses { route } => Some(route),
+        _ => None,
     });
-    Ok(judged.collect())
+    let fact = |route: &Route| {
+        let defaults = patient.snapshot.main_defaults(route.family());
+        let behind = defaults.into_iter().find(|r| !r.refuses()).cloned();
+        let least = match route.family() {
+            Family::V4 => 0,
+            // A metric of 0 becomes `IP6_RT_PRIO_USER`, 1024.
+            Family::V6 => 1,
+        };
+        Fact::MainRefuses { route: route.clone(), behind, has_room: route.metric > least }
+    };
+    Ok(refusals.map(fact).collect())
 }
 
 fn noted(patient: &Patient<'_>, is_meant: fn(&Note) -> bool) -> Judged {
     let notes = patient.plan.notes.iter().filter(|n| is_meant(n));
-    Ok(notes.map(|n| Finding { severity: severity(n), fact: Fact::Plan(n.clone()) }).collect())
-}
-
-fn severity(note: &Note) -> Severity {
-    match note {
-        // Addresses that do not answer.
-        Note::NoGateway { .. } | Note::SeveralGateways { .. } | Note::MainRefuses { .. } => {
-            Severity::Warning
-        }
-        // What the operator asked for is not done.
-        Note::PrimaryAbsent { .. } => Severity::Warning,
-        Note::KeepsGroup { .. }
-        | Note::FileRefused(_)
-        | Note::InterfaceAbsent { .. }
-        | Note::Rival(_) => Severity::Note,
-    }
+    Ok(notes.map(|n| Fact::Plan(n.clone())).collect())
 }

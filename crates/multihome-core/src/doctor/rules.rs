@@ -5,8 +5,8 @@
 //! second one that there is (`fib_default_rule_pref`): in front of ours. `wg-quick` adds two of
 //! them.
 
-use super::{Check, Fact, Judged, Lack, Patient, error};
-use crate::model::names::TABLE_LOCAL;
+use super::{Check, Fact, Judged, Lack, Patient};
+use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::model::{Action, Route, RouteKind, Rule};
 use crate::prefix::Family;
 use crate::rules::suppressed_length;
@@ -15,6 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("kernel-rules", kernel_rules),
     ("kernel-rule-protocol", kernel_rule_protocol),
     ("local-rule", local_rule),
+    ("main-rule", main_rule),
     ("catch-all-rule", catch_all_rule),
 ];
 
@@ -22,7 +23,8 @@ pub(super) const CHECKS: &[Check] = &[
 const WITH_PROTOCOL: (u32, u32) = (4, 17);
 
 /// `CONFIG_IP_MULTIPLE_TABLES`, `CONFIG_IPV6_MULTIPLE_TABLES`: without them there is not even the
-/// rule for local addresses, which is there from the beginning.
+/// rule for local addresses, which is there from the beginning. But whoever has another table than
+/// the two that such a kernel has (`fib_new_table`) has rules, and they were deleted.
 fn kernel_rules(patient: &Patient<'_>) -> Judged {
     let lacking = Family::BOTH.into_iter().filter(|family| {
         patient.sides(*family).next().is_some()
@@ -30,7 +32,13 @@ fn kernel_rules(patient: &Patient<'_>) -> Judged {
             && patient.snapshot.is_complete()
     });
     let release = patient.host().and_then(|h| h.release.clone());
-    Ok(lacking.map(|family| error(Fact::NoRules { family, release: release.clone() })).collect())
+    let only_with_rules = |family| {
+        let routes = patient.snapshot.routes().filter(move |r| r.family() == family);
+        routes.map(|r| r.table).find(|t| ![TABLE_LOCAL, TABLE_MAIN].contains(t))
+    };
+    let fact =
+        |family| Fact::NoRules { family, release: release.clone(), table: only_with_rules(family) };
+    Ok(lacking.map(fact).collect())
 }
 
 /// The kernel's own rules bear `RTPROT_KERNEL` where it knows protocols (`fib_default_rule_add`).
@@ -43,7 +51,7 @@ fn kernel_rule_protocol(patient: &Patient<'_>) -> Judged {
     let release = patient.host().and_then(|h| h.release.clone()).ok_or(Lack::Release)?;
     let version = version(&release).ok_or(Lack::Release)?;
     let is_old = version < WITH_PROTOCOL;
-    Ok(is_old.then(|| error(Fact::NoRuleProtocol { release })).into_iter().collect())
+    Ok(is_old.then(|| Fact::NoRuleProtocol { release }).into_iter().collect())
 }
 
 /// `6.1` out of `6.1.0-18-amd64`.
@@ -60,13 +68,39 @@ fn local_rule(patient: &Patient<'_>) -> Judged {
     for family in Family::BOTH {
         let Some(first) = own(patient, family).min() else { continue };
         let rules = || patient.snapshot.rules().filter(|r| r.family == family);
-        let local = rules().find(|r| r.table() == Some(TABLE_LOCAL) && is_for_all(r));
+        let local = rules().find(|r| r.table() == Some(TABLE_LOCAL) && takes_all(r));
         // Without any rule there is more wrong than this.
         if rules().next().is_some() && local.is_none_or(|r| r.priority >= first) {
-            found.push(error(Fact::LocalRule { family, rule: local.cloned(), before: first }));
+            found.push(Fact::LocalRule { family, rule: local.cloned(), before: first });
         }
     }
     Ok(found)
+}
+
+/// Without the rule that looks up main, what the host sends of its own accord, before it has a
+/// source, has no way, and what it gets from behind an uplink neither. Whoever replaces main has a
+/// rule for everything that looks up a table with a default.
+fn main_rule(patient: &Patient<'_>) -> Judged {
+    if !patient.snapshot.is_complete() {
+        return Ok(Vec::new());
+    }
+    let lacking = Family::BOTH.into_iter().filter(|family| {
+        let rules = || patient.snapshot.rules().filter(|r| r.family == *family);
+        let leads_out = |table| {
+            let routes = patient.snapshot.routes_in(table);
+            routes
+                .filter(|r| r.family() == *family && r.dst.is_default())
+                .any(|r| r.kind == RouteKind::Unicast && !r.is_expired())
+        };
+        let is_it = |rule: &Rule| {
+            takes_all(rule)
+                && rule.suppress_prefixlength.is_none()
+                && rule.table().is_some_and(|t| t == TABLE_MAIN || leads_out(t))
+        };
+        // Without any rule there is more wrong than this.
+        patient.sides(*family).next().is_some() && rules().next().is_some() && !rules().any(is_it)
+    });
+    Ok(lacking.map(|family| Fact::MainRule { family }).collect())
 }
 
 /// The priorities of ours that are asked before main's rule.
@@ -82,10 +116,13 @@ fn catch_all_rule(patient: &Patient<'_>) -> Judged {
     let mut found = Vec::new();
     for family in Family::BOTH {
         let Some(last) = own(patient, family).max() else { continue };
-        let rules = patient.snapshot.rules().filter(|r| {
-            r.family == family && r.priority < last && !r.is_ours() && takes_answers(r)
-        });
-        for rule in rules {
+        let others = || {
+            let rules = patient.snapshot.rules();
+            rules.filter(|r| r.family == family && r.priority < last && !r.is_ours())
+        };
+        // Wherever one of them goes, the pair goes: that is said once.
+        let mut companion = others().find(|r| is_companion(r)).cloned();
+        for rule in others().filter(|r| takes_answers(r)) {
             let Some(route) = ending(patient, rule) else { continue };
             let is_theirs =
                 |link| route.as_ref().is_none_or(|r| r.hops.iter().all(|h| h.link != link));
@@ -98,7 +135,8 @@ fn catch_all_rule(patient: &Patient<'_>) -> Judged {
                 .collect();
             if !uplinks.is_empty() {
                 let rule = rule.clone();
-                found.push(error(Fact::CatchAll { rule, route, uplinks, before: last }));
+                let companion = companion.take();
+                found.push(Fact::CatchAll { rule, route, uplinks, before: last, companion });
             }
         }
     }
@@ -133,9 +171,9 @@ fn ending(patient: &Patient<'_>, rule: &Rule) -> Option<Option<Route>> {
 /// Whether a rule matches what an ordinary socket answers from any address: it bears no mark.
 fn takes_answers(rule: &Rule) -> bool {
     match rule.fwmark {
-        None => is_for_all(rule),
+        None => takes_all(rule),
         // wg-quick's: everything that does not bear the mark of its own packets.
-        Some((mark, _)) => rule.not && mark != 0 && is_for_all(&unmarked(rule)),
+        Some((mark, _)) => rule.not && mark != 0 && takes_all(&unmarked(rule)),
     }
 }
 
@@ -144,26 +182,15 @@ fn unmarked(rule: &Rule) -> Rule {
     Rule { not: false, fwmark: None, ..rule.clone() }
 }
 
-/// Whether a rule matches whatever the host itself sends.
-fn is_for_all(rule: &Rule) -> bool {
-    let all = |p: Option<crate::Prefix>| p.is_none_or(|p| p.is_default());
-    !rule.not
-        && all(rule.from)
-        && all(rule.to)
-        && rule.iif.as_deref().is_none_or(|name| name == "lo")
-        && rule.oif.is_none()
-        && rule.fwmark.is_none()
-        && rule.tos.is_none()
-        && rule.ipproto.is_none()
-        && rule.sport.is_none()
-        && rule.dport.is_none()
-        && rule.dscp.is_none()
-        && rule.flowlabel.is_none()
-        && rule.uidrange.is_none()
-        && !rule.l3mdev
-        && rule.tun_id.is_none()
-        && rule.suppress_ifgroup.is_none()
-        && rule.other.is_empty()
+/// wg-quick's other rule, `lookup main suppress_prefixlength 0`: in front of ours it sends answers to
+/// clients on another card's network by that card.
+fn is_companion(rule: &Rule) -> bool {
+    rule.table() == Some(TABLE_MAIN) && rule.suppress_prefixlength.is_some() && takes_all(rule)
+}
+
+/// Whether a rule matches whatever the host itself sends, and does not pass over cards.
+fn takes_all(rule: &Rule) -> bool {
+    rule.is_for_all() && rule.suppress_ifgroup.is_none()
 }
 
 #[cfg(test)]

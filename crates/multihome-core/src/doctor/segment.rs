@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-use super::{Check, Fact, Finding, Judged, Lack, Patient, error, note, warning};
+use super::{Check, Fact, Judged, Lack, Patient};
 use crate::model::neighbour::NUD_INCOMPLETE;
-use crate::model::{Link, Neighbour};
+use crate::model::{Host, Link, Neighbour};
 use crate::plan::Planned;
 use crate::prefix::{Family, Prefix, is_global};
 use crate::uplink::Side;
@@ -16,9 +16,6 @@ use crate::uplink::Side;
 pub(super) const CHECKS: &[Check] =
     &[("gateway-silent", gateway_silent), ("same-prefix", same_prefix), ("arp-flux", arp_flux)];
 
-/// Makers of machines (`sys_vendor`) in whose networks the fabric answers ARP, and hears no card
-/// that answers for another's address.
-const CLOUDS: [&str; 4] = ["Amazon EC2", "Google", "Microsoft Corporation", "Alibaba Cloud"];
 /// `IFF_NOARP`.
 const IFF_NOARP: u32 = 0x80;
 
@@ -42,13 +39,10 @@ fn gateway_silent(patient: &Patient<'_>) -> Judged {
     Ok(found)
 }
 
-fn silent(planned: &Planned, neighbour: &Neighbour, is_best: bool) -> Option<Finding> {
+fn silent(planned: &Planned, neighbour: &Neighbour, best: bool) -> Option<Fact> {
     let uplink = planned.uplink.name.clone();
-    let fact = Fact::GatewaySilent { uplink, neighbour: neighbour.clone() };
-    if neighbour.has_failed() {
-        return Some(if is_best { error(fact) } else { warning(fact) });
-    }
-    (neighbour.state & NUD_INCOMPLETE != 0).then(|| note(fact))
+    let is_silent = neighbour.has_failed() || neighbour.state & NUD_INCOMPLETE != 0;
+    is_silent.then(|| Fact::GatewaySilent { uplink, neighbour: neighbour.clone(), best })
 }
 
 /// Only what was read with the sysctls can be missing: a snapshot without any is of a time when
@@ -71,7 +65,7 @@ fn same_prefix(patient: &Patient<'_>) -> Judged {
         for (one, other, prefix) in pairs(patient, family) {
             found.extend(gateways_differ(patient, one, other).map(|(gateway, lladdrs)| {
                 let uplinks = [one.1.name.clone(), other.1.name.clone()];
-                warning(Fact::SamePrefix { uplinks, prefix, gateway, lladdrs })
+                Fact::SamePrefix { uplinks, prefix, gateway, lladdrs }
             }));
         }
     }
@@ -152,12 +146,9 @@ fn arp_flux(patient: &Patient<'_>) -> Judged {
         if answering.is_empty() {
             continue;
         }
-        let vendor = patient.host().and_then(|h| h.vendor.as_deref());
-        let cloud = vendor.filter(|v| CLOUDS.iter().any(|c| v.starts_with(c))).map(str::to_owned);
+        let cloud = patient.host().and_then(Host::cloud);
         let links = [one.1.name.clone(), other.1.name.clone()];
-        let is_cloud = cloud.is_some();
-        let fact = Fact::ArpFlux { links, prefix, answering, cloud };
-        found.push(if is_cloud { note(fact) } else { warning(fact) });
+        found.push(Fact::ArpFlux { links, prefix, answering, cloud });
     }
     Ok(found)
 }

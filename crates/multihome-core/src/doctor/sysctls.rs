@@ -3,11 +3,14 @@
 //! A value alone is no fault: a strict filter is right for what the host itself answers, and
 //! distributions set it. Each check names what must come together for somebody to be hurt.
 
-use super::{Check, Fact, Judged, Patient, Strict, note, warning};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Absence, Check, Fact, Judged, Patient, Strict};
 use crate::model::address::IFA_F_PERMANENT;
 use crate::model::names::TABLE_MAIN;
 use crate::model::route::RTPROT_RA;
-use crate::prefix::{Family, is_global};
+use crate::prefix::{Family, Prefix, is_global};
 
 pub(super) const CHECKS: &[Check] = &[
     ("rp-filter", rp_filter),
@@ -42,9 +45,14 @@ fn rp_filter(patient: &Patient<'_>) -> Judged {
         let fact = |strict| Fact::RpFilter { uplink: name.clone(), by_all, strict, dropped };
         let is_default = patient.is_default(family, link.index);
         if !lost.is_empty() && !is_default {
-            found.push(warning(fact(Strict::WithoutRules(lost))));
+            let absence = match planned.table {
+                None => Absence::LeftToMain,
+                Some(_) if planned.frozen.contains(&family) => Absence::Frozen,
+                Some(_) => Absence::Pending,
+            };
+            found.push(fact(Strict::WithoutRules { addresses: lost, absence }));
         } else if !is_default && patient.sysctl(family, name, "forwarding")? > 0 {
-            found.push(note(fact(Strict::Forwarding)));
+            found.push(fact(Strict::Forwarding));
         }
     }
     Ok(found)
@@ -70,14 +78,12 @@ fn src_valid_mark(patient: &Patient<'_>) -> Judged {
         }
     }
     let hurts = !uplinks.is_empty();
-    Ok(hurts
-        .then(|| warning(Fact::SrcValidMark { uplinks, rule: rule.clone() }))
-        .into_iter()
-        .collect())
+    Ok(hurts.then(|| Fact::SrcValidMark { uplinks, rule: rule.clone() }).into_iter().collect())
 }
 
 /// A carrier that goes takes no route with it: they are used, and what is sent is lost, unless
-/// the link's `ignore_routes_with_linkdown` says otherwise (`fib_table_lookup`, `rt6_score_route`).
+/// `ignore_routes_with_linkdown` says otherwise, IPv4's of the link or of `all`, IPv6's of the link
+/// (`fib_table_lookup`, `rt6_score_route`).
 fn linkdown_routes(patient: &Patient<'_>) -> Judged {
     let mut found = Vec::new();
     for family in Family::BOTH {
@@ -85,15 +91,16 @@ fn linkdown_routes(patient: &Patient<'_>) -> Judged {
             if !link.is_up() || link.has_carrier() {
                 continue;
             }
-            if patient.sysctl(family, &link.name, "ignore_routes_with_linkdown")? != 0 {
+            if patient.effective(family, &link.name, "ignore_routes_with_linkdown")? != 0 {
                 continue;
             }
-            let other = |r: &&crate::model::Route| r.hops.iter().all(|h| h.link != link.index);
+            let other = |r: &crate::model::Route| {
+                !r.refuses() && r.hops.iter().all(|h| h.link != link.index)
+            };
             let takes_default = patient.is_default(family, link.index)
-                && patient.defaults(family).iter().any(other);
+                && patient.snapshot.main_defaults(family).into_iter().any(other);
             let uplink = link.name.clone();
-            let fact = Fact::LinkdownRoutes { uplink, family, takes_default };
-            found.push(if takes_default { warning(fact) } else { note(fact) });
+            found.push(Fact::LinkdownRoutes { uplink, family, takes_default });
         }
     }
     Ok(found)
@@ -105,21 +112,19 @@ fn promote_secondaries(patient: &Patient<'_>) -> Judged {
     let family = Family::V4;
     let mut found = Vec::new();
     for (_, link, side) in patient.sides(family) {
-        let primaries = side.addresses.iter().filter(|a| !a.is_secondary());
-        for primary in primaries {
-            let secondaries: Vec<_> = side
-                .addresses
-                .iter()
-                .filter(|a| a.is_secondary() && a.network() == primary.network())
-                .map(|a| a.local)
-                .collect();
-            if secondaries.is_empty()
-                || patient.effective(family, &link.name, "promote_secondaries")? != 0
-            {
-                continue;
-            }
+        let mut secondaries: BTreeMap<Prefix, Vec<IpAddr>> = BTreeMap::new();
+        for address in side.addresses.iter().filter(|a| a.is_secondary()) {
+            secondaries.entry(address.network()).or_default().push(address.local);
+        }
+        if secondaries.is_empty()
+            || patient.effective(family, &link.name, "promote_secondaries")? != 0
+        {
+            continue;
+        }
+        for primary in side.addresses.iter().filter(|a| !a.is_secondary()) {
+            let Some(secondaries) = secondaries.remove(&primary.network()) else { continue };
             let (uplink, primary) = (link.name.clone(), primary.local);
-            found.push(note(Fact::PromoteSecondaries { uplink, primary, secondaries }));
+            found.push(Fact::PromoteSecondaries { uplink, primary, secondaries });
         }
     }
     Ok(found)
@@ -147,7 +152,7 @@ fn keep_addr_on_down(patient: &Patient<'_>) -> Judged {
         let homes = ours().filter(|r| r.oif.is_none() && r.table() == bound.table());
         let prefixes: Vec<_> = homes.filter_map(|r| r.from).collect();
         if !prefixes.is_empty() && own.unwrap_or(0) <= 0 && all <= 0 {
-            found.push(warning(Fact::KeepAddrOnDown { uplink: link.name.clone(), prefixes }));
+            found.push(Fact::KeepAddrOnDown { uplink: link.name.clone(), prefixes });
         }
     }
     Ok(found)
@@ -172,7 +177,7 @@ fn accept_ra_forwarding(patient: &Patient<'_>) -> Judged {
         }
         let value = |key| patient.sysctl(family, &link.name, key);
         if value("forwarding")? != 0 && value("accept_ra")? == 1 {
-            found.push(warning(Fact::AcceptRaForwarding { uplink: link.name.clone(), lost }));
+            found.push(Fact::AcceptRaForwarding { uplink: link.name.clone(), lost });
         }
     }
     Ok(found)

@@ -225,6 +225,12 @@ impl Route {
         metrics
     }
 
+    /// Whether whoever comes to it is refused, and no other rule is asked (`fib_props`).
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        matches!(self.kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit)
+    }
+
     /// Whether its lifetime is over, so that look-ups pass it by.
     #[must_use]
     pub fn is_expired(&self) -> bool {

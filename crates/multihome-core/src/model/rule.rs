@@ -165,6 +165,36 @@ impl Rule {
         }
     }
 
+    /// Whether it matches whatever this host sends (`iif lo`, or any): nothing is asked of a packet.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        !self.not && self.from.is_none_or(|p| p.is_default()) && !self.asks_beside_source()
+    }
+
+    /// Whether it chooses what this host sends by nothing but the source.
+    #[must_use]
+    pub fn is_by_source_alone(&self) -> bool {
+        !self.not && self.from.is_some_and(|p| !p.is_default()) && !self.asks_beside_source()
+    }
+
+    /// Whether what this host sends must have more than a source to be matched.
+    fn asks_beside_source(&self) -> bool {
+        self.to.is_some_and(|p| !p.is_default())
+            || self.iif.as_deref().is_some_and(|name| name != "lo")
+            || self.oif.is_some()
+            || self.fwmark.is_some()
+            || self.tos.is_some()
+            || self.ipproto.is_some()
+            || self.sport.is_some()
+            || self.dport.is_some()
+            || self.dscp.is_some()
+            || self.flowlabel.is_some()
+            || self.uidrange.is_some()
+            || self.l3mdev
+            || self.tun_id.is_some()
+            || !self.other.is_empty()
+    }
+
     /// As `ip rule show` prints it: `10003: from 10.0.0.204 lookup 10003`.
     #[must_use]
     pub fn display(&self, names: &Names) -> String {

@@ -17,10 +17,10 @@ use super::hint::Hints;
 use super::host::Host;
 use super::label::AddressLabel;
 use super::link::Link;
-use super::names::Names;
+use super::names::{Names, TABLE_MAIN};
 use super::neighbour::Neighbour;
 use super::nexthop::Nexthop;
-use super::route::{Route, RouteKey};
+use super::route::{Route, RouteKey, RouteKind};
 use super::rule::Rule;
 use super::sysctl::Sysctls;
 use crate::prefix::Family;
@@ -126,6 +126,19 @@ impl Snapshot {
     pub fn routes_in(&self, table: u32) -> impl Iterator<Item = &Route> {
         let low = RouteKey { table, dst: Family::V4.all(), src: None, tos: 0, metric: 0 };
         self.routes.range(low..).take_while(move |(k, _)| k.table == table).flat_map(|(_, r)| r)
+    }
+
+    /// Main's default routes in the order in which the kernel takes them: those that lead out, and those
+    /// that refuse. `throw` is none.
+    #[must_use]
+    pub fn main_defaults(&self, family: Family) -> Vec<&Route> {
+        let mut defaults: Vec<&Route> = self
+            .routes_in(TABLE_MAIN)
+            .filter(|r| r.family() == family && r.dst.is_default() && r.src.is_none())
+            .filter(|r| (r.kind == RouteKind::Unicast || r.refuses()) && !r.is_expired())
+            .collect();
+        defaults.sort_by_key(|r| r.metric);
+        defaults
     }
 
     /// The routes of one key (table, prefix, source, TOS, metric).

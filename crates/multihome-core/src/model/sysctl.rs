@@ -48,6 +48,20 @@ pub const CONF_V6: [&str; 10] = [
     "use_tempaddr",
 ];
 
+/// Keys of [`CONF_V4`] that the kernel asks of the link alone (`IN_DEV_CONF_GET`).
+const LINK_ALONE_V4: [&str; 1] = ["forwarding"];
+
+/// Keys of [`CONF_V6`] likewise (`idev->cnf`): there `all` counts for few, and not for
+/// `ignore_routes_with_linkdown` (`ip6_ignore_linkdown`).
+const LINK_ALONE_V6: [&str; 6] = [
+    "accept_ra",
+    "accept_ra_defrtr",
+    "disable_ipv6",
+    "forwarding",
+    "ignore_routes_with_linkdown",
+    "use_tempaddr",
+];
+
 /// Keys of the whole namespace.
 pub const GLOBAL: [&str; 10] = [
     "net/ipv4/fib_multipath_hash_policy",
@@ -70,6 +84,16 @@ pub fn conf(family: Family, link: &str, key: &str) -> String {
         Family::V6 => "ipv6",
     };
     format!("net/{family}/conf/{link}/{key}")
+}
+
+/// Whether what `all` says counts for each link beside the link's own value.
+#[must_use]
+pub fn asks_all(family: Family, key: &str) -> bool {
+    let alone = match family {
+        Family::V4 => &LINK_ALONE_V4[..],
+        Family::V6 => &LINK_ALONE_V6[..],
+    };
+    !alone.contains(&key)
 }
 
 /// A path as sysctl(8) writes it: `net.ipv4.conf.ens6/100.rp_filter`.
@@ -118,10 +142,12 @@ impl Sysctls {
 
     /// The greater of what `all` and the link say, which is what counts for `rp_filter`,
     /// `arp_ignore` and `arp_announce` (`IN_DEV_MAXCONF`), and for the switches that are on when
-    /// either is (`IN_DEV_ORCONF`). None when neither is known.
+    /// either is (`IN_DEV_ORCONF`); or the link's own where that is all that counts
+    /// ([`asks_all`]). None when neither is known.
     #[must_use]
     pub fn effective(&self, family: Family, link: &str, key: &str) -> Option<i64> {
-        self.conf(family, "all", key).max(self.conf(family, link, key))
+        let all = asks_all(family, key).then(|| self.conf(family, "all", key)).flatten();
+        all.max(self.conf(family, link, key))
     }
 }
 
@@ -143,5 +169,17 @@ mod tests {
         sysctls.insert("net/ipv4/conf/all/rp_filter", "2");
         sysctls.insert("net/ipv4/conf/ens6/rp_filter", "1");
         assert_eq!(sysctls.effective(Family::V4, "ens6", "rp_filter"), Some(2));
+    }
+
+    #[test]
+    fn ipv6_asks_the_link_alone_whether_routes_without_carrier_count() {
+        let key = "ignore_routes_with_linkdown";
+        let mut sysctls = Sysctls::default();
+        for family in Family::BOTH {
+            sysctls.insert(conf(family, "all", key), "1");
+            sysctls.insert(conf(family, "ens6", key), "0");
+        }
+        assert_eq!(sysctls.effective(Family::V4, "ens6", key), Some(1));
+        assert_eq!(sysctls.effective(Family::V6, "ens6", key), Some(0));
     }
 }

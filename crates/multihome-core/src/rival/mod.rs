@@ -211,20 +211,7 @@ fn is_by_source(rule: &Rule) -> bool {
     let table = rule.table().unwrap_or_default();
     !rule.is_ours()
         && !matches!(table, 0 | TABLE_MAIN | TABLE_LOCAL | TABLE_DEFAULT)
-        && rule.from.is_some_and(|p| !p.is_default())
-        && !rule.not
-        && rule.to.is_none_or(|p| p.is_default())
-        && rule.iif.as_deref().is_none_or(|name| name == "lo")
-        && rule.oif.is_none()
-        && rule.fwmark.is_none()
-        && rule.tos.is_none()
-        && rule.ipproto.is_none()
-        && rule.sport.is_none()
-        && rule.dport.is_none()
-        && rule.uidrange.is_none()
-        && !rule.l3mdev
-        && rule.tun_id.is_none()
-        && rule.other.is_empty()
+        && rule.is_by_source_alone()
 }
 
 /// Whether a rule sends to a table of ours what ours send there: a twin of one of ours.

@@ -45,15 +45,9 @@ pub fn link_down(snapshot: &mut Snapshot, index: u32) {
 /// Pulls a link's cable.
 pub fn carrier_lost(snapshot: &mut Snapshot, index: u32) {
     let Some(link) = snapshot.link(index).filter(|l| l.has_carrier()).cloned() else { return };
-    // `IN_DEV_IGNORE_ROUTES_WITH_LINKDOWN` asks `all` too, `ip6_ignore_linkdown` does not.
-    let ignored = |family| {
-        let key = "ignore_routes_with_linkdown";
-        let value = match family {
-            Family::V4 => snapshot.sysctls.effective(family, &link.name, key),
-            Family::V6 => snapshot.sysctls.conf(family, &link.name, key),
-        };
-        value.is_some_and(|v| v > 0)
-    };
+    let key = "ignore_routes_with_linkdown";
+    let ignored =
+        |family| snapshot.sysctls.effective(family, &link.name, key).is_some_and(|v| v > 0);
     let flag = |family| RTNH_F_LINKDOWN | if ignored(family) { RTNH_F_DEAD } else { 0 };
     let (v4, v6) = (flag(Family::V4), flag(Family::V6));
     let flags = link.flags & !(IFF_RUNNING | IFF_LOWER_UP);

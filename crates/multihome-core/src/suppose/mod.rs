@@ -12,7 +12,6 @@ mod address;
 mod link;
 mod route;
 
-use std::fmt;
 use std::net::IpAddr;
 
 pub use address::{add_address, del_address};
@@ -20,7 +19,7 @@ pub use link::{carrier_lost, link_down};
 pub use route::{RouteWords, add_route, del_route};
 
 use crate::diff::Change;
-use crate::model::Snapshot;
+use crate::model::{Address, Snapshot};
 
 /// Something that could happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +50,15 @@ pub enum Supposition {
     DelRoute(RouteWords),
 }
 
+/// What becomes of another address than the one that was supposed to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consequence {
+    /// It goes along: it was secondary to that one.
+    Gone(Address),
+    /// It is primary now, in place of that one (`promote_secondaries`).
+    Promoted(Address),
+}
+
 /// Why something cannot be supposed: what the kernel would refuse, or what is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
@@ -67,11 +75,14 @@ impl Impossible {
     }
 }
 
-/// Makes it happen to a snapshot.
+/// Makes it happen to a snapshot, and says what becomes of other addresses by that.
 ///
 /// # Errors
 /// When the kernel would refuse it; the snapshot is as it was then.
-pub fn suppose(snapshot: &mut Snapshot, what: &Supposition) -> Result<(), Impossible> {
+pub fn suppose(
+    snapshot: &mut Snapshot,
+    what: &Supposition,
+) -> Result<Vec<Consequence>, Impossible> {
     match what {
         Supposition::LinkDown(name) => link_down(snapshot, index(snapshot, name)?),
         Supposition::CarrierLost(name) => carrier_lost(snapshot, index(snapshot, name)?),
@@ -79,12 +90,12 @@ pub fn suppose(snapshot: &mut Snapshot, what: &Supposition) -> Result<(), Imposs
             add_address(snapshot, index(snapshot, link)?, *address, *len)?;
         }
         Supposition::DelAddress { link, address } => {
-            del_address(snapshot, index(snapshot, link)?, *address)?;
+            return del_address(snapshot, index(snapshot, link)?, *address);
         }
         Supposition::AddRoute(words) => add_route(snapshot, words)?,
         Supposition::DelRoute(words) => del_route(snapshot, words)?,
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Makes steps of ours happen to a snapshot, all of which succeed.
@@ -117,20 +128,4 @@ fn index(snapshot: &Snapshot, name: &str) -> Result<u32, Impossible> {
             format!("its links: {}", names.join(", ")),
         )
     })
-}
-
-impl fmt::Display for Supposition {
-    /// As the command that would make it happen.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Supposition::LinkDown(name) => write!(f, "{name} is down"),
-            Supposition::CarrierLost(name) => write!(f, "{name} has no carrier"),
-            Supposition::AddAddress { link, address, len } => {
-                write!(f, "{link} has {address}/{len}")
-            }
-            Supposition::DelAddress { link, address } => write!(f, "{link} has lost {address}"),
-            Supposition::AddRoute(words) => write!(f, "route added: {words}"),
-            Supposition::DelRoute(words) => write!(f, "route deleted: {words}"),
-        }
-    }
 }

@@ -67,6 +67,26 @@ const TESTS: &[Test] = &[
         "the_last_address_that_goes_is_supposed_right",
         suppose::the_last_address_that_goes_is_supposed_right,
     ),
+    (
+        "a_network_on_the_loopback_is_supposed_right",
+        suppose::a_network_on_the_loopback_is_supposed_right,
+    ),
+    (
+        "a_primary_address_that_goes_is_supposed_right",
+        suppose::a_primary_address_that_goes_is_supposed_right,
+    ),
+    (
+        "a_primary_address_whose_place_is_taken_is_supposed_right",
+        suppose::a_primary_address_whose_place_is_taken_is_supposed_right,
+    ),
+    (
+        "ipv6_prefix_routes_stay_and_go_as_supposed",
+        suppose::ipv6_prefix_routes_stay_and_go_as_supposed,
+    ),
+    (
+        "addresses_that_come_and_go_by_chance_are_supposed_right",
+        suppose::addresses_that_come_and_go_by_chance_are_supposed_right,
+    ),
     ("routes_are_supposed_right", suppose::routes_are_supposed_right),
     ("events_lead_to_what_a_dump_shows", watch::events_lead_to_what_a_dump_shows),
     ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),

@@ -102,7 +102,7 @@ fn agrees(what: Supposition, happens: impl FnOnce()) {
     };
     assert!(
         ours == kernels,
-        "{what}:\nsupposed only: {:#?}\nin the kernel only: {:#?}",
+        "{what:?}:\nsupposed only: {:#?}\nin the kernel only: {:#?}",
         only(&ours, &kernels),
         only(&kernels, &ours)
     );
@@ -156,6 +156,8 @@ pub fn addresses_that_come_are_supposed_right() {
         ("10.0.0.4", 25),
         ("10.0.9.1", 32),
         ("10.0.8.0", 31),
+        ("10.0.0.5", 16),
+        ("10.0.0.5", 24),
         ("2001:db8::2", 64),
         ("2001:db8::3", 128),
     ] {
@@ -181,7 +183,32 @@ fn agrees_but_for_nodad(what: Supposition, command: &str) {
         inventory(&plain)
     };
     let (ours, kernels) = (plain(&supposed), plain(&snapshot()));
-    assert_eq!(ours, kernels, "{what}: ours is on the left");
+    assert_eq!(ours, kernels, "{what:?}: ours is on the left");
+}
+
+pub fn a_network_on_the_loopback_is_supposed_right() {
+    host();
+    ip("link set lo up");
+    let address = "10.9.0.1".parse().unwrap();
+    let lo = || "lo".to_owned();
+    let added = Supposition::AddAddress { link: lo(), address, len: 24 };
+    agrees(added, || drop(ip("address add 10.9.0.1/24 dev lo")));
+    assert!(ip("route show table local").contains("local 10.9.0.0/24 dev lo"));
+    agrees(Supposition::DelAddress { link: lo(), address }, || {
+        drop(ip("address del 10.9.0.1/24 dev lo"));
+    });
+}
+
+pub fn a_primary_address_that_goes_is_supposed_right() {
+    goes("va", "10.0.0.2", 24);
+}
+
+pub fn a_primary_address_whose_place_is_taken_is_supposed_right() {
+    host();
+    std::fs::write("/proc/sys/net/ipv4/conf/va/promote_secondaries", "1").unwrap();
+    ip("route add 10.70.0.0/16 via 10.0.0.1 dev va src 10.0.0.3");
+    let gone = Supposition::DelAddress { link: "va".into(), address: "10.0.0.2".parse().unwrap() };
+    agrees(gone, || drop(ip("address del 10.0.0.2/24 dev va")));
 }
 
 pub fn a_secondary_address_that_goes_is_supposed_right() {
@@ -201,6 +228,85 @@ fn goes(link: &str, address: &str, len: u8) {
     host();
     let gone = Supposition::DelAddress { link: link.into(), address: address.parse().unwrap() };
     agrees(gone, || drop(ip(&format!("address del {address}/{len} dev {link}"))));
+}
+
+/// Whoever is not there for good leaves the prefix's route, and so does one of another length.
+pub fn ipv6_prefix_routes_stay_and_go_as_supposed() {
+    host();
+    for line in [
+        "address add 2001:db8:a::3/64 dev va nodad valid_lft 1000 preferred_lft 1000",
+        "address add 2001:db8:c::3/64 dev va nodad noprefixroute",
+        "address add 2001:db8:d::2/48 dev va nodad",
+        "address add 2001:db8:d::3/64 dev va nodad",
+        "address add 2001:db8:e::2/64 dev va nodad valid_lft 1000 preferred_lft 1000",
+        "address add 2001:db8:f::2 peer 2001:db8:f::9/128 dev va nodad",
+        "route add 2001:db8:c::/64 dev va metric 7",
+        "route add 2001:db8:77::/64 via 2001:db8:a::1 dev va src 2001:db8:a::3",
+        "route add 2001:db8:78::/64 via 2001:db8:b::1 dev vc src 2001:db8:a::2",
+    ] {
+        ip(line);
+    }
+    for (address, len) in [
+        ("2001:db8:a::2", 64),
+        ("2001:db8:a::3", 64),
+        ("2001:db8:c::3", 64),
+        ("2001:db8:d::3", 64),
+        ("2001:db8:d::2", 48),
+        ("2001:db8:e::2", 64),
+        ("2001:db8:f::2", 128),
+    ] {
+        let gone = Supposition::DelAddress { link: "va".into(), address: address.parse().unwrap() };
+        agrees(gone, || drop(ip(&format!("address del {address}/{len} dev va"))));
+    }
+}
+
+/// Addresses come and go by chance, on a card and on the loopback, with and without promotion: after
+/// each step, and when the kernel refuses one, the supposition is the same.
+pub fn addresses_that_come_and_go_by_chance_are_supposed_right() {
+    host();
+    ip("link set lo up");
+    ip("route add 10.70.0.0/16 via 10.0.0.1 dev va src 10.0.0.3");
+    ip("route add 10.71.0.0/16 via 10.0.1.1 dev vc src 10.0.1.2");
+    let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut chance = |below: usize| -> usize {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    for step in 0..300 {
+        let link = ["va", "vc", "lo"][chance(3)];
+        if step % 10 == 0 {
+            let path = format!("/proc/sys/net/ipv4/conf/{link}/promote_secondaries");
+            std::fs::write(path, ["0", "1"][chance(2)]).unwrap();
+        }
+        let now = snapshot();
+        let index = now.link_named(link).unwrap().index;
+        let mut there = now.addresses_in_order(index);
+        there.retain(|a| a.local.is_ipv4() && !a.local.is_loopback());
+        let (what, command) = if there.len() > 8 || (chance(2) == 0 && !there.is_empty()) {
+            let local = there[chance(there.len())].local;
+            let first = there.iter().find(|a| a.local == local).unwrap();
+            (
+                Supposition::DelAddress { link: link.into(), address: local },
+                format!("address del {local}/{} dev {link}", first.prefix_len),
+            )
+        } else {
+            let (net, host) = (chance(2), 2 + chance(6));
+            let len = [16, 24, 24, 24, 25, 32][chance(6)];
+            let address = format!("10.0.{net}.{host}");
+            (
+                Supposition::AddAddress {
+                    link: link.into(),
+                    address: address.parse().unwrap(),
+                    len,
+                },
+                format!("address add {address}/{len} dev {link}"),
+            )
+        };
+        match suppose(&mut now.clone(), &what) {
+            Ok(_) => agrees(what, || drop(ip(&command))),
+            Err(why) => assert!(try_ip(&command).is_err(), "{command}: {why}"),
+        }
+    }
 }
 
 pub fn routes_are_supposed_right() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use multihome_core::diff::diff;
 use multihome_core::rules::without_local;
-use multihome_core::suppose::{self, Supposition};
+use multihome_core::suppose::{self, Consequence, Supposition};
 use multihome_core::verify::{Report, verify as ask_all};
 use multihome_core::{Change, Config, Family, Memory, Plan, Snapshot, plan};
 
@@ -46,8 +46,8 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
     let mut supposed = Vec::new();
     for supposition in &args.supposed.0 {
         let previous = at_once.clone();
-        happen(&mut at_once, supposition, &mut memory)?;
-        supposed.push(words::what_if::supposed(supposition, at_once != previous));
+        let along = happen(&mut at_once, supposition, &mut memory)?;
+        supposed.push(words::what_if::supposed(supposition, &along, at_once != previous));
     }
     supposed.extend(named.iter().map(|f| format!("configured by {}", f.display())));
     if supposed.is_empty() {
@@ -107,12 +107,16 @@ impl Judged {
 }
 
 /// Makes it happen, as far as a daemon would remember that it did.
-fn happen(snapshot: &mut Snapshot, what: &Supposition, memory: &mut Memory) -> Result<(), Failure> {
-    suppose::suppose(snapshot, what).map_err(Failure::Impossible)?;
+fn happen(
+    snapshot: &mut Snapshot,
+    what: &Supposition,
+    memory: &mut Memory,
+) -> Result<Vec<Consequence>, Failure> {
+    let along = suppose::suppose(snapshot, what).map_err(Failure::Impossible)?;
     if let Supposition::LinkDown(name) = what
         && let Some(link) = snapshot.link_named(name)
     {
         memory.park(link);
     }
-    Ok(())
+    Ok(along)
 }

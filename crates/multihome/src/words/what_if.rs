@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use multihome_core::model::names::word;
-use multihome_core::suppose::Supposition;
+use multihome_core::suppose::{Consequence, Supposition};
 use serde::Serialize;
 
 use super::verify::{Verified, VerifyJson, write_groups};
@@ -30,19 +30,41 @@ pub struct WhatIfJson {
     pub lost_uplinks: Vec<String>,
 }
 
-/// What is supposed, in words; `changes` is whether anything is otherwise then.
-pub fn supposed(what: &Supposition, changes: bool) -> String {
-    let text = match what {
+/// What is supposed, in words, and what becomes of other addresses by that; `changes` is whether
+/// anything is otherwise then.
+pub fn supposed(what: &Supposition, along: &[Consequence], changes: bool) -> String {
+    let mut text = match what {
         Supposition::LinkDown(name) => format!("{} is down", word(name)),
         Supposition::CarrierLost(name) => format!("{} has no carrier", word(name)),
         Supposition::AddAddress { link, address, len } => {
             format!("{} has {address}/{len}", word(link))
         }
         Supposition::DelAddress { link, address } => format!("{} has lost {address}", word(link)),
-        Supposition::AddRoute(_) | Supposition::DelRoute(_) => escaped(&what.to_string()),
+        Supposition::AddRoute(words) => format!("route added: {}", escaped(&words.to_string())),
+        Supposition::DelRoute(words) => format!("route deleted: {}", escaped(&words.to_string())),
     };
+    let mut gone = Vec::new();
+    let mut promoted = String::new();
+    for consequence in along {
+        match consequence {
+            Consequence::Gone(a) => gone.push(a.local.to_string()),
+            Consequence::Promoted(a) => promoted = format!("; {} is primary now", a.local),
+        }
+    }
+    let more = gone.len().saturating_sub(NAMED);
+    gone.truncate(NAMED);
+    if !gone.is_empty() {
+        text += &format!(", and with it {}", gone.join(", "));
+    }
+    if more > 0 {
+        text += &format!(" and {more} more");
+    }
+    text += &promoted;
     if changes { text } else { format!("{text}, as it is already: that changes nothing") }
 }
+
+/// Addresses that are named of those that go along.
+const NAMED: usize = 3;
 
 /// A host before and after.
 pub struct WhatIf<'a> {
@@ -154,5 +176,35 @@ fn painted(verified: &Verified<'_>, style: Style) -> String {
         "wrong" => style.bad(&summary),
         "not-proven" => style.warn(&summary),
         _ => style.good(&summary),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_along_is_named() {
+        let address = |last: u8| multihome_core::model::Address {
+            link: 2,
+            local: [10, 0, 0, last].into(),
+            prefix_len: 24,
+            peer: None,
+            scope: 0,
+            flags: 0,
+        };
+        let what = Supposition::DelAddress { link: "ens5".into(), address: [10, 0, 0, 1].into() };
+        let gone = |n: u8| -> Vec<Consequence> {
+            (2..2 + n).map(|last| Consequence::Gone(address(last))).collect()
+        };
+        let said = supposed(&what, &[], true);
+        assert_eq!(said, "ens5 has lost 10.0.0.1");
+        assert_eq!(
+            supposed(&what, &gone(2), true),
+            format!("{said}, and with it 10.0.0.2, 10.0.0.3")
+        );
+        assert!(supposed(&what, &gone(9), true).ends_with("10.0.0.4 and 6 more"));
+        let promoted = [Consequence::Promoted(address(7))];
+        assert_eq!(supposed(&what, &promoted, true), format!("{said}; 10.0.0.7 is primary now"));
     }
 }

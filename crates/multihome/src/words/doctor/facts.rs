@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use multihome_core::Family;
 use multihome_core::conflict::Conflict;
-use multihome_core::doctor::{Fact, Finding, Severity, WrongAnswer};
+use multihome_core::doctor::{Fact, WrongAnswer};
 use multihome_core::model::host::UdpSocket;
 use multihome_core::model::names::word;
 use multihome_core::model::{Names, Neighbour, Route, Rule};
@@ -25,17 +25,18 @@ pub(super) struct Words {
     pub(super) commands: Vec<String>,
 }
 
-/// Rules that are moved out of the way go here: behind all of ours, before main's.
-const BEHIND_OURS: u32 = 32_000;
+/// Rules that are moved out of the way go here: behind all of ours, before main's. The second is
+/// asked before the first, as wg-quick's are.
+const BEHIND_OURS: [u32; 2] = [32_001, 32_000];
 /// What mends everything that is pending.
 const APPLY: &str = "`multihome run` keeps it right; once, it is";
 
 /// What was found, in words.
-pub(super) fn found(finding: &Finding, names: &Names) -> Found {
-    let Words { subject, evidence, consequence, remedy, commands } = words(finding, names);
+pub(super) fn found(fact: &Fact, names: &Names) -> Found {
+    let Words { subject, evidence, consequence, remedy, commands } = words(fact, names);
     Found {
-        id: finding.fact.id(),
-        severity: finding.severity,
+        id: fact.id(),
+        severity: fact.severity(),
         subject,
         evidence,
         consequence,
@@ -44,8 +45,8 @@ pub(super) fn found(finding: &Finding, names: &Names) -> Found {
     }
 }
 
-fn words(finding: &Finding, names: &Names) -> Words {
-    match &finding.fact {
+fn words(fact: &Fact, names: &Names) -> Words {
+    match fact {
         Fact::Incomplete(why) => Words {
             subject: "this host".into(),
             evidence: why.clone(),
@@ -56,7 +57,7 @@ fn words(finding: &Finding, names: &Names) -> Words {
             ..Words::default()
         },
         Fact::Conflict(c) => in_the_way(c, names),
-        Fact::NotInSync { changes, anything } => not_in_sync(finding.severity, *changes, *anything),
+        Fact::NotInSync { changes, .. } => not_in_sync(fact, *changes),
         Fact::WrongAnswers { first: WrongAnswer(first), wrong, asked } => Words {
             subject: names.link(first.owner).into_owned(),
             evidence: format!(
@@ -98,6 +99,9 @@ fn words(finding: &Finding, names: &Names) -> Words {
             }
         }
         Fact::Plan(n) => noted(n, names),
+        Fact::MainRefuses { route, behind, has_room } => {
+            main_refuses(route, behind.as_ref(), *has_room, names)
+        }
         Fact::Down { uplink, up: true } => Words {
             subject: uplink.clone(),
             evidence: format!("{uplink} has no carrier"),
@@ -115,8 +119,9 @@ fn words(finding: &Finding, names: &Names) -> Words {
         Fact::NoRules { .. }
         | Fact::NoRuleProtocol { .. }
         | Fact::LocalRule { .. }
-        | Fact::CatchAll { .. } => of_rules(&finding.fact, names),
-        Fact::GatewaySilent { uplink, neighbour } => gateway_silent(uplink, neighbour),
+        | Fact::MainRule { .. }
+        | Fact::CatchAll { .. } => of_rules(fact, names),
+        Fact::GatewaySilent { uplink, neighbour, .. } => gateway_silent(uplink, neighbour),
         Fact::SamePrefix { uplinks: [a, b], prefix, gateway, lladdrs: [x, y] } => Words {
             subject: format!("{a}, {b}"),
             evidence: format!(
@@ -132,7 +137,7 @@ fn words(finding: &Finding, names: &Names) -> Words {
                 .into(),
             ..Words::default()
         },
-        Fact::NetworkdForeignRules | Fact::NetworkdForeignRoutes => of_networkd(&finding.fact),
+        Fact::NetworkdForeignRules | Fact::NetworkdForeignRoutes => of_networkd(fact),
         Fact::WildcardUdp { sockets } => wildcard_udp(sockets),
         fact => sysctls::words(fact, names),
     }
@@ -152,21 +157,30 @@ fn in_the_way(c: &Conflict, names: &Names) -> Words {
     Words { subject, evidence, consequence, remedy, ..Words::default() }
 }
 
-fn not_in_sync(severity: Severity, changes: usize, anything: bool) -> Words {
-    let consequence = match (severity, anything) {
-        (Severity::Note, _) => {
-            "nothing is wrong yet: with one uplink main answers by the right door"
+fn not_in_sync(fact: &Fact, changes: usize) -> Words {
+    let consequence = match fact {
+        Fact::NotInSync { wrong: Some(0), .. } => {
+            "nothing is wrong yet: with one uplink main answers by the right door".into()
         }
-        (_, true) => "some addresses may answer by the wrong door",
-        (_, false) => {
+        Fact::NotInSync { wrong: Some(n), .. } => {
+            let (answers, are) = (plural(*n, "answer"), if *n == 1 { "is" } else { "are" });
+            format!("{answers} {are} not right, and `multihome verify` shows which")
+        }
+        Fact::NotInSync { anything: true, .. } => {
+            "some addresses may answer by the wrong door".into()
+        }
+        Fact::NotInSync { several: true, .. } => {
             "nothing of multihome's is there: requests that come in by another door than main's \
              default are answered by the wrong one"
+                .into()
         }
+        _ => "with one uplink main answers by the right door, unless a rule is in front of it"
+            .to_owned(),
     };
     Words {
         subject: "this host".into(),
         evidence: format!("{} pending (`multihome plan` lists them)", plural(changes, "change")),
-        consequence: consequence.into(),
+        consequence,
         remedy: APPLY.into(),
         commands: vec!["multihome apply".into()],
     }
@@ -189,11 +203,6 @@ fn noted(n: &Note, names: &Names) -> Words {
             format!("it is no {family} uplink: its addresses answer by main"),
             format!("set `gateway` for interface.{name}"),
         ),
-        Note::MainRefuses { .. } => (
-            "main",
-            "whoever has no route of his own in main gets no answer from any uplink".into(),
-            "delete the route, or give main a default".into(),
-        ),
         Note::PrimaryAbsent { .. } => (
             "the configuration",
             "no uplink is left to main".into(),
@@ -209,39 +218,42 @@ fn noted(n: &Note, names: &Names) -> Words {
             "what is said of it there is for nobody".into(),
             "correct the name, unless the card comes later".into(),
         ),
-        Note::Rival(rival) => (rival.tool.name(), String::new(), String::new()),
+        // Facts of their own.
+        Note::MainRefuses { .. } | Note::Rival(_) => ("", String::new(), String::new()),
     };
     let commands = match n {
         Note::KeepsGroup { name, .. } => vec![format!("ip link set dev {} group 0", word(name))],
-        Note::MainRefuses { route } => {
-            let (family, route) = (route.family().flag(), route.arguments(names));
-            vec![format!("ip {family} route del {route}")]
-        }
         _ => Vec::new(),
     };
     let evidence = note(n, names);
     Words { subject: subject.to_owned(), evidence, consequence, remedy, commands }
 }
 
+fn main_refuses(route: &Route, behind: Option<&Route>, has_room: bool, names: &Names) -> Words {
+    let remedy = match (behind, has_room) {
+        (Some(default), _) => format!("delete it; then {} counts", default.display(names)),
+        (None, true) => {
+            format!("delete it, or give main a default with a metric below {}", route.metric)
+        }
+        (None, false) => "delete it: no default can have a smaller metric".into(),
+    };
+    let (family, arguments) = (route.family().flag(), route.arguments(names));
+    Words {
+        subject: "main".into(),
+        evidence: note(&Note::MainRefuses { route: route.clone() }, names),
+        consequence: "whoever has no route of his own in main gets no answer from any uplink"
+            .into(),
+        remedy,
+        commands: vec![format!("ip {family} route del {arguments}")],
+    }
+}
+
 // ===== rules =====
 
 fn of_rules(fact: &Fact, names: &Names) -> Words {
     match fact {
-        Fact::NoRules { family, release } => {
-            let release = release.as_ref().map_or_else(String::new, |r| format!(" ({r})"));
-            let option = match family {
-                Family::V4 => "CONFIG_IP_MULTIPLE_TABLES",
-                Family::V6 => "CONFIG_IPV6_MULTIPLE_TABLES",
-            };
-            Words {
-                subject: "the kernel".into(),
-                evidence: format!(
-                    "it has no {family} rules, not even the one for local addresses{release}"
-                ),
-                consequence: format!("no {family} answer can be led home by its source"),
-                remedy: format!("a kernel with {option}; every distribution's has it"),
-                ..Words::default()
-            }
+        Fact::NoRules { family, release, table } => {
+            no_rules(*family, release.as_deref(), *table, names)
         }
         Fact::NoRuleProtocol { release } => Words {
             subject: "the kernel".into(),
@@ -251,8 +263,7 @@ fn of_rules(fact: &Fact, names: &Names) -> Words {
             ..Words::default()
         },
         Fact::LocalRule { family, rule, before } => {
-            let flag = family.flag();
-            let mut commands = vec![format!("ip {flag} rule add pref 0 lookup local")];
+            let mut commands = vec![kernel_rule(*family, 0, "local")];
             commands.extend(rule.as_ref().map(|r| deletion(r, names)));
             Words {
                 subject: "local".into(),
@@ -268,22 +279,73 @@ fn of_rules(fact: &Fact, names: &Names) -> Words {
                 commands,
             }
         }
-        Fact::CatchAll { rule, route, uplinks, before } => {
-            catch_all(rule, route.as_ref(), uplinks, *before, names)
+        Fact::MainRule { family } => Words {
+            subject: "main".into(),
+            evidence: format!("there is no {family} rule that looks up main for everything"),
+            consequence: "what this host sends of its own accord, and what it gets for others, \
+                          finds no way"
+                .into(),
+            remedy: "put it back where the kernel has it".into(),
+            commands: vec![kernel_rule(*family, 32_766, "main")],
+        },
+        Fact::CatchAll { rule, route, uplinks, before, companion } => {
+            catch_all((rule, companion.as_ref()), route.as_ref(), uplinks, *before, names)
         }
         _ => Words::default(), // the caller gives no others
     }
 }
 
+fn no_rules(family: Family, release: Option<&str>, table: Option<u32>, names: &Names) -> Words {
+    let option = match family {
+        Family::V4 => "CONFIG_IP_MULTIPLE_TABLES",
+        Family::V6 => "CONFIG_IPV6_MULTIPLE_TABLES",
+    };
+    // What the kernel begins with (`fib_default_rules_init`, `fib6_rules_net_init`).
+    let mut commands = vec![kernel_rule(family, 0, "local"), kernel_rule(family, 32_766, "main")];
+    if family == Family::V4 {
+        commands.push(kernel_rule(family, 32_767, "default"));
+    }
+    let lacking = format!("there are no {family} rules, not even the one for local addresses");
+    match table {
+        Some(table) => Words {
+            subject: "rules".into(),
+            evidence: format!(
+                "{lacking}; the kernel can have some, for it has table {}",
+                names.table(table)
+            ),
+            consequence: format!("no {family} packet finds a way, neither in nor out"),
+            remedy: "put back what the kernel begins with".into(),
+            commands,
+        },
+        None => Words {
+            subject: "rules".into(),
+            evidence: format!(
+                "{lacking}{}",
+                release.map_or_else(String::new, |r| format!(" (Linux {r})"))
+            ),
+            consequence: format!("no {family} answer can be led home by its source"),
+            remedy: format!(
+                "put back what the kernel begins with; if it refuses that, it lacks {option}, which \
+                 every distribution's has"
+            ),
+            commands,
+        },
+    }
+}
+
+/// The command that puts back a rule that the kernel begins with.
+fn kernel_rule(family: Family, priority: u32, table: &str) -> String {
+    format!("ip {} rule add pref {priority} lookup {table}", family.flag())
+}
+
 fn catch_all(
-    rule: &Rule,
+    (rule, companion): (&Rule, Option<&Rule>),
     route: Option<&Route>,
     uplinks: &[String],
     before: u32,
     names: &Names,
 ) -> Words {
-    let (family, flag) = (rule.family, rule.family.flag());
-    let what = rule.selector_and_action(names);
+    let family = rule.family;
     let (ends, door) = match route {
         Some(route) => {
             let door = leaves_by(route, names);
@@ -291,18 +353,32 @@ fn catch_all(
         }
         None => (String::new(), "are refused".into()),
     };
+    let beside = companion.map_or_else(String::new, |r| {
+        format!("; so is the other one of the pair, {}", r.display(names))
+    });
+    // Added before any is deleted, so that nothing is without them.
+    let pair: Vec<(&Rule, u32)> =
+        [Some(rule), companion].into_iter().flatten().zip(BEHIND_OURS).collect();
+    let mut commands: Vec<String> = Vec::new();
+    for (rule, priority) in pair.iter().rev() {
+        let what = rule.selector_and_action(names);
+        commands.push(format!("ip {} rule add pref {priority} {what}", family.flag()));
+    }
+    commands.extend(pair.iter().map(|(rule, _)| deletion(rule, names)));
     Words {
         subject: uplinks.join(", "),
         evidence: format!(
-            "{family} rule {} is for everything, is asked before multihome's {before}{ends}",
+            "{family} rule {} is for everything, is asked before multihome's {before}{ends}{beside}",
             rule.display(names)
         ),
         consequence: format!("{family} answers of {} {door}", uplinks.join(", ")),
-        remedy: "give it a priority behind multihome's; who made it may do so again".into(),
-        commands: vec![
-            format!("ip {flag} rule add pref {BEHIND_OURS} {what}"),
-            deletion(rule, names),
-        ],
+        remedy: if companion.is_some() {
+            "give both priorities behind multihome's; who made them may do so again"
+        } else {
+            "give it a priority behind multihome's; who made it may do so again"
+        }
+        .into(),
+        commands,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The words for settings of the kernel by which answers are lost.
 
-use multihome_core::doctor::{Fact, Strict};
+use multihome_core::doctor::{Absence, Fact, Strict};
 use multihome_core::model::Names;
+use multihome_core::model::host::Cloud;
 use multihome_core::model::names::word;
 use multihome_core::model::sysctl::{conf, display};
 use multihome_core::{Family, Prefix};
@@ -22,7 +23,7 @@ pub(super) fn words(fact: &Fact, names: &Names) -> Words {
             rp_filter(uplink, *by_all, strict, *dropped)
         }
         Fact::ArpFlux { links, prefix, answering, cloud } => {
-            arp_flux(links, prefix, answering, cloud.as_deref())
+            arp_flux(links, prefix, answering, *cloud)
         }
         Fact::SrcValidMark { uplinks, rule } => Words {
             subject: uplinks.join(", "),
@@ -95,7 +96,7 @@ fn arp_flux(
     [a, b]: &[String; 2],
     prefix: &Prefix,
     answering: &[String],
-    cloud: Option<&str>,
+    cloud: Option<Cloud>,
 ) -> Words {
     let who = match answering {
         [one] => format!("{one} answers ARP"),
@@ -116,7 +117,8 @@ fn arp_flux(
             subject,
             evidence,
             consequence: format!(
-                "no harm in a network of {cloud}, which answers for the cards itself"
+                "no harm in a network of {}, which answers for the cards itself",
+                name(cloud)
             ),
             remedy: "none is needed there".into(),
             ..Words::default()
@@ -133,6 +135,15 @@ fn arp_flux(
     }
 }
 
+fn name(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::Amazon => "Amazon EC2",
+        Cloud::Google => "Google Compute Engine",
+        Cloud::Azure => "Microsoft Azure",
+        Cloud::Alibaba => "Alibaba Cloud",
+    }
+}
+
 fn rp_filter(uplink: &str, by_all: bool, strict: &Strict, dropped: Option<u64>) -> Words {
     let path = conf(Family::V4, if by_all { "all" } else { uplink }, "rp_filter");
     let dropped = match dropped {
@@ -142,17 +153,34 @@ fn rp_filter(uplink: &str, by_all: bool, strict: &Strict, dropped: Option<u64>) 
             format!("; the kernel has dropped {packets} for it (IPReversePathFilter)")
         }
     };
-    let (why, consequence, remedy, command) = match strict {
-        Strict::WithoutRules(addresses) => {
+    let loose = set(Family::V4, uplink, "rp_filter", 2);
+    let (why, consequence, remedy, commands) = match strict {
+        Strict::WithoutRules { addresses, absence } => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             let addresses = addresses.join(", ");
+            let (remedy, commands) = match absence {
+                Absence::Pending => (
+                    "with the rules a strict filter does no harm".to_owned(),
+                    vec!["multihome apply".to_owned()],
+                ),
+                Absence::LeftToMain => (
+                    format!("as the `primary` it has no rules, so make the filter loose: {SYSCTL}"),
+                    vec![loose],
+                ),
+                Absence::Frozen => (
+                    "settle the conflict for its numbers (see `conflict`): with the rules a strict \
+                     filter does no harm"
+                        .to_owned(),
+                    Vec::new(),
+                ),
+            };
             (
                 format!("no rule of multihome's leads answers of {addresses} home"),
                 format!(
                     "requests to {addresses} are dropped unless they come from the same subnet"
                 ),
-                "with the rules a strict filter does no harm",
-                "multihome apply".to_owned(),
+                remedy,
+                commands,
             )
         }
         Strict::Forwarding => (
@@ -160,15 +188,15 @@ fn rp_filter(uplink: &str, by_all: bool, strict: &Strict, dropped: Option<u64>) 
             "what comes in by it for a container (a published port) is dropped; what the host \
              itself answers is not touched"
                 .to_owned(),
-            SYSCTL,
-            set(Family::V4, uplink, "rp_filter", 2),
+            SYSCTL.to_owned(),
+            vec![loose],
         ),
     };
     Words {
         subject: uplink.to_owned(),
         evidence: format!("{} is 1 (strict), and {why}{dropped}", display(&path)),
         consequence,
-        remedy: remedy.to_owned(),
-        commands: vec![command],
+        remedy,
+        commands,
     }
 }
