@@ -360,6 +360,6 @@ mod tests {
         assert!(error("default via x").what.contains("`x` cannot stand behind `via`"));
         assert!(error("default dev a dev b").what.contains("twice"));
         assert!(error("").what.contains("needs a prefix"));
-        assert!(error("2001:db8::/32 via 10.0.0.1").what.contains("two families"));
+        assert!(error("2001:db8::/32 via 10.0.0.1").what.contains(": 2001:db8::/32 is IPv6"));
     }
 }
