@@ -148,6 +148,7 @@ mod tests {
             (["--route", "add default vai 10.0.0.1"], "known are via, dev"),
         ] {
             let error = parse(&arguments).unwrap_err();
+            let error = error.replace("\n  ", " ");
             assert!(error.contains(words), "{error}");
         }
     }
