@@ -169,7 +169,7 @@ fn what_is_no_request_is_refused_with_the_remedy() {
             .output()
             .expect("multihome");
         assert_eq!(output.status.code(), Some(64));
-        String::from_utf8(output.stderr).expect("UTF-8")
+        String::from_utf8(output.stderr).expect("UTF-8").replace("\n  ", " ")
     };
     let reversed = ask("10.0.0.204", "198.51.100.7");
     assert!(

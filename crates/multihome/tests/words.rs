@@ -455,7 +455,10 @@ fn what_is_lost_at_a_card_without_a_carrier_is_drawn_so() {
     // A reply by another card, which has none.
     let host = Host::example("doors").flags("ens5", 0x1003);
     let (text, _, _, json) = drawn(&host);
-    assert!(text.contains("The reply leaves by ens5 and is lost there, not by ens6\n"), "{text}");
+    assert!(
+        text.contains("The reply is lost at ens5, which has no carrier; it should leave by ens6\n"),
+        "{text}"
+    );
     assert_eq!(json["request"]["dropped"], Value::Null);
 }
 

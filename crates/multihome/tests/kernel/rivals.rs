@@ -203,7 +203,8 @@ fn the_aws_vpc_cni() {
     };
     // A pod is behind a link of its own, and answered there from every address.
     let pod = "
-        link add pod0 type dummy
+        link add pod0 type veth peer name pod1
+        link set dev pod1 up
         link set dev pod0 up
         -4 route add 10.0.1.33 dev pod0 scope link";
     stands_beside(&known, |world| world.ips(pod));

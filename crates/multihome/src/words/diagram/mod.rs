@@ -107,12 +107,15 @@ pub fn what(scene: &Scene, reply: &Reply) -> String {
     let name = |card: Option<usize>| {
         card.map_or_else(|| "no card".to_owned(), |c| printable(&scene.cards[c].name))
     };
-    let mut by = name(reply.leaves_by);
-    if reply.lost {
-        by += " and is lost there";
-    }
+    let by = name(reply.leaves_by);
     let door = scene.request.as_ref().and_then(|r| r.door);
+    let down = reply.leaves_by.is_some_and(|by| scene.cards[by].state == State::Down);
+    let because = if down { "is down" } else { "has no carrier" };
     match &reply.verdict {
+        Verdict::Wrong if reply.lost => {
+            format!("is lost at {by}, which {because}; it should leave by {}", name(door))
+        }
+        _ if reply.lost => format!("is lost at {by}, which {because}"),
         Verdict::Right if reply.leaves_by == door => {
             format!("leaves by {by}, as the request came in")
         }
