@@ -104,14 +104,13 @@ fn ip(address: &str) -> Result<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::what_if;
 
     fn parse(arguments: &[&str]) -> Result<Vec<String>, String> {
         let command = Supposed::augment_args(Command::new("what-if"));
         let all = ["what-if"].iter().chain(arguments);
         let matches = command.try_get_matches_from(all).map_err(|e| e.to_string())?;
         let supposed = Supposed::from_arg_matches(&matches).map_err(|e| e.to_string())?;
-        Ok(supposed.0.iter().map(|s| what_if::supposed(s, &[], true)).collect())
+        Ok(supposed.0.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -149,8 +148,8 @@ mod tests {
             (["--route", "add default vai 10.0.0.1"], "known are via, dev"),
         ] {
             let error = parse(&arguments).unwrap_err();
-            let flat: Vec<&str> = error.split_whitespace().collect();
-            assert!(flat.join(" ").contains(words), "{error}");
+            let error = error.replace("\n  ", " ");
+            assert!(error.contains(words), "{error}");
         }
     }
 }

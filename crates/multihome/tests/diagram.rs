@@ -89,6 +89,9 @@ fn chromium_shows_every_figure_readably_in_both_schemes() {
         .iter()
         .map(|(name, host, flow)| ((*name).to_owned(), figure(&example(host), *flow, "svg")))
         .collect();
+    for (name, snapshot) in losses(directory.as_path()) {
+        figures.push((name.into(), figure(&snapshot, Some(("198.51.100.7", "10.0.1.204")), "svg")));
+    }
     figures.push(("odd-names".into(), figure(&odd_names(&directory), FIGURES[1].2, "svg")));
     for (name, svg) in &figures {
         fs::write(directory.join(format!("{name}.svg")), svg).expect("a figure");
@@ -166,7 +169,7 @@ fn what_is_no_request_is_refused_with_the_remedy() {
             .output()
             .expect("multihome");
         assert_eq!(output.status.code(), Some(64));
-        String::from_utf8(output.stderr).expect("UTF-8")
+        String::from_utf8(output.stderr).expect("UTF-8").replace("\n  ", " ")
     };
     let reversed = ask("10.0.0.204", "198.51.100.7");
     assert!(
@@ -188,6 +191,23 @@ fn odd_names(directory: &Path) -> PathBuf {
     let file = directory.join("odd-names.json");
     fs::write(&file, text.replace("\"ens6\"", r#""<&\"'\\\u0001\u202e]]>é""#)).expect("a file");
     file
+}
+
+/// Hosts at whose second card something gets lost.
+fn losses(directory: &Path) -> [(&'static str, PathBuf); 2] {
+    let lost = |name: &'static str, host: &str, old: &str, new: &str| {
+        let text = fs::read_to_string(example(host)).expect("an example");
+        let (before, behind) = text.split_once(old).expect("what is replaced");
+        let file = directory.join(format!("{name}.json"));
+        fs::write(&file, format!("{before}{new}{behind}")).expect("a file");
+        (name, file)
+    };
+    let up = "\"ens6\",\n      \"kind\": \"veth\",\n      \"arphrd\": 1,\n      \"flags\": 69699";
+    let filter = "\"net/ipv4/conf/ens6/rp_filter\": ";
+    [
+        lost("filtered", "doors", &format!("{filter}\"0\""), &format!("{filter}\"1\"")),
+        lost("no-carrier", "doors-managed", up, &up.replace("69699", "4099")),
+    ]
 }
 
 fn figure(snapshot: &Path, flow: Flow<'_>, format: &str) -> String {

@@ -405,6 +405,86 @@ fn the_address_of_the_loopback_stays_on_this_host() {
     assert!(said.err.contains("hint: "), "{}", said.err);
 }
 
+// ===== diagram =====
+
+const ASKED: [&str; 5] = ["diagram", "--from", "198.51.100.7", "--to", "10.0.1.204"];
+
+/// All forms of a figure: text, SVG, dot, and JSON.
+fn drawn(host: &Host) -> (String, String, String, Value) {
+    let form = |more: &[&str]| {
+        let said = host.says(&[&ASKED, more].concat());
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        said.out
+    };
+    let json = serde_json::from_str(&form(&["--json"])).unwrap();
+    (form(&[]), form(&["--format", "svg"]), form(&["--format", "dot"]), json)
+}
+
+#[test]
+fn a_request_that_the_reverse_path_filter_drops_is_drawn_so() {
+    let mut host = Host::example("doors");
+    host.0["sysctls"]["net/ipv4/conf/ens6/rp_filter"] = json!("1");
+    let (text, svg, dot, json) = drawn(&host);
+    assert!(text.starts_with("The request is dropped by ens6: rp_filter, for an answer"), "{text}");
+    assert!(text.contains("| 1 the request is dropped: rp_filter"), "{text}");
+    assert!(text.contains("<!---1---"), "{text}");
+    assert!(svg.contains("<text class=\"mark bad\"") && svg.contains(">1 the request is dropped"));
+    assert!(dot.contains("!! 1 the request is dropped: rp_filter"), "{dot}");
+    assert_eq!(json["request"]["dropped"], "reverse-path");
+    // Beside the rules a strict filter is well.
+    let mut host = Host::example("doors-managed");
+    host.0["sysctls"]["net/ipv4/conf/ens6/rp_filter"] = json!("1");
+    let (text, _, _, json) = drawn(&host);
+    assert!(text.starts_with("The reply leaves by ens6, as the request came in\n"), "{text}");
+    assert_eq!(json["request"]["dropped"], Value::Null);
+}
+
+#[test]
+fn what_is_lost_at_a_card_without_a_carrier_is_drawn_so() {
+    let host = Host::example("doors-managed").flags("ens6", 0x1003);
+    let (text, svg, dot, json) = drawn(&host);
+    assert!(text.starts_with("The request cannot come in: ens6 has no carrier\n"), "{text}");
+    assert!(text.contains("| 2 the reply is lost here"), "{text}");
+    assert!(text.contains("\n   198.51.100.7 > gateway 10.0.1.1 > 10.0.1.0/24\n"), "{text}");
+    assert!(text.contains("\n   ens6 > table 10003 > ens6\n"), "{text}");
+    assert!(svg.contains(">2 the reply is lost here</text>"), "{svg}");
+    assert!(dot.contains("!! 2 the reply is lost here"), "{dot}");
+    let reply = &json["request"]["replies"][0];
+    assert_eq!((&reply["verdict"], &reply["lost"]), (&json!("right"), &json!(true)));
+    assert_eq!(json["request"]["dropped"], "not-up");
+    // A reply by another card, which has none.
+    let host = Host::example("doors").flags("ens5", 0x1003);
+    let (text, _, _, json) = drawn(&host);
+    assert!(
+        text.contains("The reply is lost at ens5, which has no carrier; it should leave by ens6\n"),
+        "{text}"
+    );
+    assert_eq!(json["request"]["dropped"], Value::Null);
+}
+
+#[test]
+fn several_replies_stand_in_one_column() {
+    for hops in [2, 3] {
+        let mut host = Host::example("doors");
+        host.list("routes").retain(|r| r["dst"] != "0.0.0.0/0");
+        let hop =
+            |n: u32| json!({"link": 2 + n % 2, "gateway": format!("10.0.{}.{}", n % 2, 1 + n)});
+        let hops: Vec<Value> = (0..hops).map(hop).collect();
+        let host = host.route(json!({"table": 254, "dst": "0.0.0.0/0", "kind": "unicast",
+            "protocol": 4, "metric": 0, "hops": hops}));
+        let (text, ..) = drawn(&host);
+        let table = text.split("\ntable main\n").nth(1).expect("the table");
+        let lines: Vec<&str> = table.split("\n\n").next().unwrap().lines().collect();
+        let column = lines[0].find("32766:").expect("the rule that decides");
+        assert!(lines[0].starts_with("2a,2b"), "{text}");
+        for line in &lines {
+            assert!(line.chars().count() <= 80, "{line}");
+            assert_eq!(&line[column - 1..column], " ", "{text}");
+            assert!(line[..column].starts_with("2a") || line[..column].trim().is_empty(), "{text}");
+        }
+    }
+}
+
 // ===== files =====
 
 #[test]

@@ -8,6 +8,7 @@
 //! family is drawn.
 
 mod host;
+mod lost;
 mod request;
 
 use std::net::IpAddr;
@@ -186,12 +187,26 @@ pub struct Request {
     pub client: Option<usize>,
     /// The card that it comes in by, by place in [`Scene::cards`]; none when that cannot be told.
     pub door: Option<usize>,
-    /// From the client to the card.
+    /// From the client to the card, or as far as it comes.
     pub way: Vec<Place>,
+    /// Why it does not come in; none when it does, or when that cannot be told.
+    pub dropped: Option<Dropped>,
     /// What can become of the reply: one, or several where the kernel chooses by a hash.
     pub replies: Vec<Reply>,
     /// Why the replies are not to be relied upon; empty when they are.
     pub doubts: Vec<String>,
+}
+
+/// Why a request does not come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dropped {
+    /// Its card is down or has no carrier.
+    NotUp,
+    /// The reverse path filter: an answer would not leave by that card.
+    ReversePath,
+    /// The kernel refuses it, with this error.
+    Refused(String),
 }
 
 /// One thing that can become of the reply.
@@ -203,6 +218,8 @@ pub struct Reply {
     pub verdict: Verdict,
     /// The card that it leaves by, by place in [`Scene::cards`].
     pub leaves_by: Option<usize>,
+    /// Whether it is lost there: that card is down or has no carrier.
+    pub lost: bool,
     /// The rule that decided, as `ip rule` prints it.
     pub rule: Option<String>,
     /// The route that decided, as `ip route` prints it.

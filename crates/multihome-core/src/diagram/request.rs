@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use super::host::{Host, Needed};
+use super::lost;
 use super::{Gateway, Place, Reply, Request, Scene, Verdict};
 use crate::lookup::{By, Doubt, Flow, Lookup, Outcome, Path, Sanity, Trace};
 use crate::model::{RouteKind, Snapshot};
@@ -74,7 +75,9 @@ impl Scene {
     ) -> Result<Scene, NotARequest> {
         check(snapshot, from, to)?;
         let trace = Lookup::new(snapshot).trace(&Flow::reply(to, from));
-        Ok(traced(snapshot, plan, from, to, &trace))
+        let mut scene = traced(snapshot, plan, from, to, &trace);
+        lost::mark(&mut scene, snapshot);
+        Ok(scene)
     }
 }
 
@@ -134,6 +137,7 @@ fn traced(snapshot: &Snapshot, plan: &Plan, from: IpAddr, to: IpAddr, trace: &Tr
         client,
         door,
         way: door.map(|d| way_in(&scene, client, d)).unwrap_or_default(),
+        dropped: None,
         replies: Vec::new(),
         doubts: trace.answer.doubts.iter().map(|d| doubt(&host, d)).collect(),
     };
@@ -232,6 +236,7 @@ fn reply(
                 way,
                 verdict,
                 leaves_by: leaves_by.filter(|_| !kept),
+                lost: false,
                 rule: path.rule.map(|r| host.rule(r)),
                 route: path.route.map(|r| host.route(r)),
                 why: None,
@@ -253,6 +258,7 @@ fn reply(
                 way,
                 verdict: Verdict::Refused(error.name().to_owned()),
                 leaves_by: None,
+                lost: false,
                 rule: rule.map(|r| host.rule(r)),
                 route: route.map(|r| host.route(r)),
                 why: why.map(str::to_owned),

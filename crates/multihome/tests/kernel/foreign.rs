@@ -10,6 +10,7 @@ use crate::world::{SOON, Said, World, eventually};
 tests![
     what_the_operator_made_stays_through_everything + user,
     a_twin_of_our_rule_stays,
+    a_rule_that_misroutes_is_said_by_status + user,
     a_route_in_our_table_is_a_conflict + user,
     a_rule_at_our_priority_is_a_conflict,
     a_rule_at_our_base_is_a_conflict_for_all,
@@ -65,6 +66,22 @@ fn what_the_operator_made_stays_through_everything() {
     daemon.stop(Signal::TERM);
     world.must("down");
     before.assert_is(&State::of(&world), "after down");
+}
+
+fn a_rule_that_misroutes_is_said_by_status() {
+    let world = World::new(Topology::TwoSubnets);
+    world.must("apply");
+    assert!(world.must("status").starts_with("all is well: 2 uplinks answer by their own door\n"));
+    world.ip("rule add pref 50 from 10.0.1.204 lookup main");
+    let said = world.multihome("status");
+    assert_eq!(said.code, Some(2), "{said:#?}");
+    assert!(said.out.starts_with("degraded: "), "{}", said.out);
+    assert!(
+        said.out.contains("wrong: ens6 answers by ens5 (rule 50: from 10.0.1.204"),
+        "{said:#?}"
+    );
+    world.ip("rule del pref 50");
+    world.must("status");
 }
 
 fn a_twin_of_our_rule_stays() {

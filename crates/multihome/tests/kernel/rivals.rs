@@ -201,7 +201,13 @@ fn the_aws_vpc_cni() {
         asked: "never",
         says: &["To leave its cards to it", "[interface.ens6]", "manage = false"],
     };
-    stands_beside(&known, |_| {});
+    // A pod is behind a link of its own, and answered there from every address.
+    let pod = "
+        link add pod0 type veth peer name pod1
+        link set dev pod1 up
+        link set dev pod0 up
+        -4 route add 10.0.1.33 dev pod0 scope link";
+    stands_beside(&known, |world| world.ips(pod));
     // And so it is.
     let world = World::new(Topology::TwoSubnets);
     world.ips(known.lines);
@@ -448,7 +454,7 @@ fn numbers_that_collide_are_told_with_their_owner() {
     assert_eq!(said.code, Some(1), "{said:#?}");
     let status = world.multihome("status");
     assert_eq!(status.code, Some(2), "{status:#?}");
-    for text in [&said.err, &status.out] {
+    for text in [said.err, status.out.replace("\n  ", " ")] {
         assert!(text.contains("(probably amazon-ec2-net-utils)"), "{text}");
         assert!(text.contains("another `base` (as 20000), or stop the other tool"), "{text}");
     }
@@ -494,6 +500,7 @@ fn tunnels_and_containers_are_none() {
     );
     world.assert_in_sync(SOON);
     assert_eq!(rivals(&world), Vec::<Value>::new());
-    assert!(!world.must("status").contains("same job"));
+    // One of these does misroute, and that is said; but nobody does the same job.
+    assert!(!world.multihome("status").out.contains("same job"));
     assert!(!daemon.log().contains("same job"), "{}", daemon.log());
 }

@@ -210,7 +210,7 @@ fn what_if_tells_what_then_happens() {
     let state = world.dump();
     let said = world.multihome("what-if --link-down ens5 --carrier-lost ens6");
     assert!(
-        said.out.starts_with("supposed: ens5 is down\nsupposed: ens6 has no carrier\n"),
+        said.out.starts_with("supposed: ens5 is down\nsupposed: ens6 has no carrier"),
         "{said:?}"
     );
     assert_eq!(state, world.dump());

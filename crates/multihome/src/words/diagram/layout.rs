@@ -377,9 +377,15 @@ fn write_caption(layout: &mut Layout, scene: &Scene) {
     let mut y = layout.height + 12;
     for (tone, number, text) in caption(scene) {
         let x = if number.is_empty() { MARGIN } else { MARGIN + SAMPLE };
-        let each = usize::try_from((layout.width - x - MARGIN) * 10 / 74).unwrap_or(1);
+        let width = layout.width - x - MARGIN;
+        let each = usize::try_from(width * 10 / 74).unwrap_or(1).max(20);
         let mut remark = Remark { tone, number, middle: y + 10, texts: Vec::new() };
-        for text in fold(&printable_line(&text), each.max(20), "") {
+        let text = printable_line(&text);
+        // What is not ASCII takes more room than it has characters.
+        let fits =
+            |lines: &Vec<String>| lines.iter().all(|line| room(line, Some(Form::Words)) <= width);
+        let folded = (20..=each).rev().step_by(4).map(|each| fold(&text, each, "")).find(fits);
+        for text in folded.unwrap_or_else(|| fold(&text, 20, "")) {
             let room = room(&text, Some(Form::Words));
             let form = Some(Form::Words);
             remark.texts.push(Text { x, y: y + 14, room, form, tone, text });

@@ -12,7 +12,8 @@ mod wires;
 
 use multihome_core::Family;
 use multihome_core::diagram::{
-    Asked, Card, Gateway, Network, NotARequest, Place, Reply, Role, Scene, State, Table, Verdict,
+    Asked, Card, Dropped, Gateway, Network, NotARequest, Place, Reply, Request, Role, Scene, State,
+    Table, Verdict,
 };
 use multihome_core::model::names::is_shown;
 
@@ -86,6 +87,9 @@ pub fn headline(scene: &Scene) -> (Tone, String) {
         };
         return (Tone::Plain, text);
     };
+    if let Some(why) = dropped(scene) {
+        return (Tone::Bad, format!("The request {why}"));
+    }
     if !request.doubts.is_empty() || request.replies.is_empty() {
         return (Tone::Doubt, "Which way the reply goes cannot be told".into());
     }
@@ -105,7 +109,13 @@ pub fn what(scene: &Scene, reply: &Reply) -> String {
     };
     let by = name(reply.leaves_by);
     let door = scene.request.as_ref().and_then(|r| r.door);
+    let down = reply.leaves_by.is_some_and(|by| scene.cards[by].state == State::Down);
+    let because = if down { "is down" } else { "has no carrier" };
     match &reply.verdict {
+        Verdict::Wrong if reply.lost => {
+            format!("is lost at {by}, which {because}; it should leave by {}", name(door))
+        }
+        _ if reply.lost => format!("is lost at {by}, which {because}"),
         Verdict::Right if reply.leaves_by == door => {
             format!("leaves by {by}, as the request came in")
         }
@@ -117,11 +127,32 @@ pub fn what(scene: &Scene, reply: &Reply) -> String {
     }
 }
 
+/// Why the request does not come in, if it does not.
+fn dropped(scene: &Scene) -> Option<String> {
+    let request = scene.request.as_ref()?;
+    let card = &scene.cards[request.door?];
+    let name = printable(&card.name);
+    Some(match request.dropped.as_ref()? {
+        Dropped::NotUp if card.state == State::Down => format!("cannot come in: {name} is down"),
+        Dropped::NotUp => format!("cannot come in: {name} has no carrier"),
+        Dropped::ReversePath => {
+            format!("is dropped by {name}: rp_filter, for an answer would not leave by {name}")
+        }
+        Dropped::Refused(error) => format!("is dropped by {name}: {error}"),
+    })
+}
+
+/// How the request is drawn.
+fn request_tone(request: &Request) -> Tone {
+    if request.dropped.is_some() { Tone::Bad } else { Tone::Request }
+}
+
 /// How a reply is drawn.
 pub fn tone(scene: &Scene, reply: &Reply) -> Tone {
     let in_doubt = scene.request.as_ref().is_some_and(|r| !r.doubts.is_empty());
     match reply.verdict {
         _ if in_doubt => Tone::Doubt,
+        _ if reply.lost => Tone::Bad,
         Verdict::Right => Tone::Good,
         Verdict::Unknown => Tone::Doubt,
         Verdict::Wrong | Verdict::Kept | Verdict::Refused(_) => Tone::Bad,
@@ -134,7 +165,7 @@ pub fn walks(scene: &Scene) -> Vec<Walk<'_>> {
     let mut walks = Vec::new();
     if !request.way.is_empty() {
         let places = request.way.as_slice();
-        walks.push(Walk { number: "1".into(), tone: Tone::Request, places });
+        walks.push(Walk { number: "1".into(), tone: request_tone(request), places });
     }
     for (at, reply) in request.replies.iter().enumerate() {
         let number = reply_number(request.replies.len(), at);
@@ -170,12 +201,13 @@ pub fn caption(scene: &Scene) -> Vec<(Tone, String, String)> {
     }
     let Some(request) = &scene.request else { return lines };
     let mut told = Vec::new();
-    let comes_in = match request.door {
-        Some(door) => format!("it comes in by {}", printable(&scene.cards[door].name)),
-        None => "where it comes in cannot be told".into(),
+    let comes_in = match (dropped(scene), request.door) {
+        (Some(why), _) => format!("the request {why}"),
+        (None, Some(door)) => format!("it comes in by {}", printable(&scene.cards[door].name)),
+        (None, None) => "where it comes in cannot be told".into(),
     };
     let asks = format!("{} asks {}: {comes_in}", request.from, request.to);
-    told.push((Tone::Request, "1".to_owned(), asks));
+    told.push((request_tone(request), "1".to_owned(), asks));
     for (at, reply) in request.replies.iter().enumerate() {
         let mut text = format!("The reply {}", what(scene, reply));
         let because = [&reply.rule, &reply.route, &reply.why].into_iter().flatten();
@@ -220,12 +252,21 @@ fn marks(scene: &Scene, at: usize) -> Vec<Line> {
     let Some(request) = &scene.request else { return Vec::new() };
     let mut marks = Vec::new();
     if request.door == Some(at) {
-        marks.push(Line::mark(Tone::Request, "1 the request comes in".into()));
+        let text = match &request.dropped {
+            None => "1 the request comes in",
+            Some(Dropped::NotUp) => "1 the request does not come in",
+            Some(Dropped::ReversePath) => "1 the request is dropped: rp_filter",
+            Some(Dropped::Refused(_)) => "1 the request is dropped",
+        };
+        marks.push(Line::mark(request_tone(request), text.into()));
     }
     for (of, reply) in request.replies.iter().enumerate() {
         let number = reply_number(request.replies.len(), of);
         let at_table = reply.way.iter().any(|p| matches!(p, Place::Table(_)));
         let text = match (&reply.verdict, reply.leaves_by) {
+            (Verdict::Right | Verdict::Unknown, Some(by)) if by == at && reply.lost => {
+                "the reply is lost here".into()
+            }
             (Verdict::Right | Verdict::Unknown, Some(by)) if by == at => "the reply leaves".into(),
             (Verdict::Wrong, Some(by)) if by == at => what(scene, reply),
             // There is no table at which it could be said.

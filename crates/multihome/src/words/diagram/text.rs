@@ -128,14 +128,15 @@ fn ways_between(scene: &Scene, card: usize, network: usize, style: Style) -> Vec
             Tone::Doubt => ".",
             _ => "=",
         };
-        let wrong = if walk.tone == Tone::Bad { "!" } else { stroke };
+        let is_bad = walk.tone == Tone::Bad;
         for pair in walk.places.windows(2) {
-            let line = BETWEEN - 5 - walk.number.len();
+            let line = (BETWEEN - 5).saturating_sub(walk.number.len());
             let (before, behind) = (stroke.repeat(line / 2), stroke.repeat(line - line / 2));
             let way = if (pair[0], pair[1]) == (network, card) {
-                format!(" <{before}{}{behind}{stroke}  ", walk.number)
+                let (head, tail) = if is_bad { ("!", "") } else { ("", stroke) };
+                format!(" <{head}{before}{}{behind}{tail}  ", walk.number)
             } else if (pair[0], pair[1]) == (card, network) {
-                format!(" {before}{}{behind}{wrong}>  ", walk.number)
+                format!(" {before}{}{behind}{}>  ", walk.number, if is_bad { "!" } else { stroke })
             } else {
                 continue;
             };
@@ -179,17 +180,22 @@ fn write_table(out: &mut String, scene: &Scene, at: usize, style: Style) {
         .filter(|w| w.places.contains(&Place::Table(at)))
         .map(|w| w.number)
         .collect();
+    // Several replies share a column, and what stands beside it.
+    let sign = match used.as_slice() {
+        [first, second, _, ..] => format!("{first},{second},.."),
+        few => few.join(","),
+    };
+    let column = length(&sign).max(3);
     for line in table(scene, at) {
         match line.form {
             Form::Title => drop(writeln!(out, "{}", style.bold(&line.text))),
             _ if line.text.is_empty() => {}
             _ => {
                 let is_used = !matches!(line.tone, Tone::Plain | Tone::Dim);
-                let sign = if is_used { used.join(",") } else { String::new() };
-                for (n, text) in fold(&line.text, WIDTH - 4, "  ").iter().enumerate() {
-                    let sign = if n == 0 { sign.as_str() } else { "" };
+                for (n, text) in fold(&line.text, WIDTH - column - 1, "  ").iter().enumerate() {
+                    let sign = if n == 0 && is_used { sign.as_str() } else { "" };
                     let text = paint(style, line.tone, text);
-                    let _ = writeln!(out, "{sign:3} {text}");
+                    let _ = writeln!(out, "{sign:column$} {text}");
                 }
             }
         }
