@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use multihome_core::Family;
 use multihome_core::conflict::Conflict;
-use multihome_core::doctor::{Fact, Severity, WrongAnswer};
+use multihome_core::doctor::{Fact, WrongAnswer};
 use multihome_core::model::host::UdpSocket;
 use multihome_core::model::names::word;
 use multihome_core::model::{Names, Neighbour, Route, Rule};
