@@ -464,7 +464,13 @@ fn secondary_addresses_are_told() {
     world.ip("address add 10.0.1.205/24 dev ens6");
     let finding = the(&world, "promote-secondaries", "note");
     says(&finding, "10.0.1.205 are secondary to 10.0.1.204");
+    let supposed = || {
+        let said = world.multihome("what-if --del-address ens6=10.0.1.204").out;
+        said.lines().next().unwrap().to_owned()
+    };
+    assert_eq!(supposed(), "supposed: ens6 has lost 10.0.1.204, and with it 10.0.1.205");
     cure(&world, &finding);
+    assert_eq!(supposed(), "supposed: ens6 has lost 10.0.1.204; 10.0.1.205 is primary now");
     assert_silent(&world, "promote-secondaries");
     world.ip("address del 10.0.1.204/24 dev ens6");
     assert!(world.ip("address show dev ens6").contains("10.0.1.205"), "it is a cure");
