@@ -123,7 +123,7 @@ pub enum Fact {
         /// Our last rule that would lead home.
         before: u32,
         /// The other one of such a pair (wg-quick): what main has besides a default goes by main.
-        companion: Option<Rule>,
+        companion: Option<Box<Rule>>,
     },
     /// A gateway does not answer.
     GatewaySilent {

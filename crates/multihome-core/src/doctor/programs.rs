@@ -46,7 +46,7 @@ fn networkd<'a>(patient: &Patient<'a>) -> Result<&'a Networkd, Lack> {
 fn networkd_foreign_rules(patient: &Patient<'_>) -> Judged {
     let networkd = networkd(patient)?;
     let hits = networkd.running && networkd.foreign_rules && !patient.plan.rules.is_empty();
-    Ok(hits.then(|| Fact::NetworkdForeignRules).into_iter().collect())
+    Ok(hits.then_some(Fact::NetworkdForeignRules).into_iter().collect())
 }
 
 /// With `ManageForeignRoutes=no`, networkd of systemd 257 loses the IPv6 defaults of router
@@ -54,7 +54,7 @@ fn networkd_foreign_rules(patient: &Patient<'_>) -> Judged {
 fn networkd_foreign_routes(patient: &Patient<'_>) -> Judged {
     let networkd = networkd(patient)?;
     let hits = networkd.running && !networkd.foreign_routes;
-    Ok(hits.then(|| Fact::NetworkdForeignRoutes).into_iter().collect())
+    Ok(hits.then_some(Fact::NetworkdForeignRoutes).into_iter().collect())
 }
 
 /// What a socket on the wildcard address sends has no source until the route is chosen, and then
@@ -75,5 +75,5 @@ fn wildcard_udp(patient: &Patient<'_>) -> Judged {
     sockets.sort_by(|a, b| (a.port, &a.program, a.family).cmp(&(b.port, &b.program, b.family)));
     sockets.dedup_by(|b, a| (a.port, &a.program) == (b.port, &b.program));
     let any = !sockets.is_empty();
-    Ok(any.then(|| Fact::WildcardUdp { sockets }).into_iter().collect())
+    Ok(any.then_some(Fact::WildcardUdp { sockets }).into_iter().collect())
 }

@@ -51,7 +51,7 @@ fn kernel_rule_protocol(patient: &Patient<'_>) -> Judged {
     let release = patient.host().and_then(|h| h.release.clone()).ok_or(Lack::Release)?;
     let version = version(&release).ok_or(Lack::Release)?;
     let is_old = version < WITH_PROTOCOL;
-    Ok(is_old.then(|| Fact::NoRuleProtocol { release }).into_iter().collect())
+    Ok(is_old.then_some(Fact::NoRuleProtocol { release }).into_iter().collect())
 }
 
 /// `6.1` out of `6.1.0-18-amd64`.
@@ -121,7 +121,7 @@ fn catch_all_rule(patient: &Patient<'_>) -> Judged {
             rules.filter(|r| r.family == family && r.priority < last && !r.is_ours())
         };
         // Wherever one of them goes, the pair goes: that is said once.
-        let mut companion = others().find(|r| is_companion(r)).cloned();
+        let mut companion = others().find(|r| is_companion(r)).cloned().map(Box::new);
         for rule in others().filter(|r| takes_answers(r)) {
             let Some(route) = ending(patient, rule) else { continue };
             let is_theirs =

@@ -78,7 +78,7 @@ fn src_valid_mark(patient: &Patient<'_>) -> Judged {
         }
     }
     let hurts = !uplinks.is_empty();
-    Ok(hurts.then(|| Fact::SrcValidMark { uplinks, rule: rule.clone() }).into_iter().collect())
+    Ok(hurts.then_some(Fact::SrcValidMark { uplinks, rule: rule.clone() }).into_iter().collect())
 }
 
 /// A carrier that goes takes no route with it: they are used, and what is sent is lost, unless

@@ -343,3 +343,55 @@ fn remove_prefix_route(snapshot: &mut Snapshot, link: u32, prefix: Prefix) {
     let route = snapshot.routes_in(TABLE_MAIN).find(is_it).cloned();
     route.map(|r| snapshot.remove_route(&r));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: u16 = 30_000;
+
+    fn address(n: u16) -> IpAddr {
+        let [high, low] = n.to_be_bytes();
+        IpAddr::from([10, 1, high, low])
+    }
+
+    /// A link with one primary address and thousands that are secondary to it.
+    fn crowded(promotes: bool) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.insert_link(Link {
+            name: "ens5".into(),
+            flags: crate::model::link::IFF_UP | crate::model::link::IFF_LOWER_UP,
+            ..serde_json::from_str(r#"{"index": 2, "name": "", "flags": 0, "arphrd": 1}"#).unwrap()
+        });
+        let value = if promotes { "1" } else { "0" };
+        snapshot.sysctls.insert("net/ipv4/conf/ens5/promote_secondaries", value);
+        for n in 1..=LAST {
+            let flags = IFA_F_PERMANENT | if n == 1 { 0 } else { IFA_F_SECONDARY };
+            let (local, link, scope) = (address(n), 2, 0);
+            let one = Address { link, local, prefix_len: 16, peer: None, scope, flags };
+            let routes = routes_of(snapshot.link(2), &one, address(1));
+            snapshot.insert_address(one);
+            routes.into_iter().for_each(|r| snapshot.insert_route(r));
+        }
+        snapshot
+    }
+
+    #[test]
+    fn thousands_that_go_with_their_primary_are_a_matter_of_a_moment() {
+        let start = std::time::Instant::now();
+        let mut snapshot = crowded(false);
+        let along = del_address(&mut snapshot, 2, address(1)).unwrap();
+        assert_eq!(along.len(), usize::from(LAST) - 1);
+        assert!(along.iter().all(|c| matches!(c, Consequence::Gone(_))));
+        assert_eq!(snapshot.addresses().count(), 0);
+        assert_eq!(snapshot.routes().count(), 0);
+        let mut snapshot = crowded(true);
+        let along = del_address(&mut snapshot, 2, address(1)).unwrap();
+        assert!(matches!(&along[..], [Consequence::Promoted(a)] if a.local == address(2)));
+        assert_eq!(snapshot.addresses().count(), usize::from(LAST) - 1);
+        // A local route of each, the network and its broadcast, all with the new primary as source.
+        assert_eq!(snapshot.routes().count(), usize::from(LAST) + 1);
+        assert!(snapshot.routes().all(|r| r.prefsrc == Some(address(2))));
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    }
+}

@@ -21,7 +21,13 @@ tests![
     cards_that_answer_for_each_other_are_told + user,
     a_server_on_every_address_is_told + user,
     a_rule_without_a_priority_is_told_and_moved + user,
+    a_tunnel_in_front_of_one_uplink_is_no_good_news + user,
     a_local_rule_that_was_moved_is_put_back + user,
+    a_main_rule_that_was_deleted_is_put_back + user,
+    rules_that_were_deleted_are_put_back + user,
+    a_refusal_in_main_is_taken_away + user,
+    a_strict_filter_on_the_primary_is_made_loose,
+    a_strict_filter_behind_a_conflict_names_it + user,
     an_ipv6_address_that_went_with_its_link_is_told,
     a_mtu_that_main_has_and_we_have_not_is_told,
     a_carrier_that_went_is_told,
@@ -218,27 +224,69 @@ fn a_server_on_every_address_is_told() {
     assert_silent(&world, "wildcard-udp");
 }
 
-fn a_rule_without_a_priority_is_told_and_moved() {
-    let world = applied(Topology::TwoSubnets);
+/// What wg-quick makes of `AllowedIPs = 0.0.0.0/0, ::/0`, but for the tunnel itself.
+fn full_tunnel(world: &World) {
     world.ips(
         "link add tunnel0 type vxlan id 7 dstport 4789
          address add 10.66.0.2/32 dev tunnel0
+         address add 2001:db8:66::2/128 dev tunnel0 nodad
          link set tunnel0 up
-         route add default dev tunnel0 table 51820
-         rule add not fwmark 0xca6c lookup 51820
-         rule add lookup main suppress_prefixlength 0",
+         -4 route add default dev tunnel0 table 51820
+         -4 rule add not fwmark 51820 table 51820
+         -4 rule add table main suppress_prefixlength 0
+         -6 route add default dev tunnel0 table 51820
+         -6 rule add not fwmark 51820 table 51820
+         -6 rule add table main suppress_prefixlength 0",
     );
-    let finding = the(&world, "catch-all-rule", "error");
-    assert_eq!(finding["subject"], "ens5, ens6");
-    says(&finding, "9999: not from all fwmark 0xca6c lookup 51820");
+}
+
+fn a_rule_without_a_priority_is_told_and_moved() {
+    let world = applied(Topology::TwoSubnets);
+    full_tunnel(&world);
+    let findings = found(&world, "catch-all-rule");
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    for (finding, family) in findings.iter().zip(["IPv4", "IPv6"]) {
+        assert_eq!(finding["severity"], "error");
+        assert_eq!(finding["subject"], "ens5, ens6");
+        says(finding, &format!("{family} rule 9999: not from all fwmark 0xca6c lookup 51820"));
+        says(finding, "9998: from all lookup main suppress_prefixlength 0");
+    }
     let answers = |address: &str| {
         let ask = crate::world::ask_from(world.remote(), None, address.parse().unwrap());
         matches!(ask, Answer::Answered(_))
     };
     assert!(!answers("10.0.0.129") && !answers("10.0.1.204"), "it is as bad as is said");
-    cure(&world, &finding);
+    findings.iter().for_each(|finding| cure(&world, finding));
     assert_silent(&world, "catch-all-rule");
+    // With one of the two left in front, a client on the other card's network would be answered by that.
+    assert_silent(&world, "wrong-answers");
     assert!(answers("10.0.0.129") && answers("10.0.1.204"));
+    for family in ["-4", "-6"] {
+        let rules = world.ip(&format!("{family} rule"));
+        assert!(rules.contains("32000:\tfrom all lookup main suppress_prefixlength 0"), "{rules}");
+        assert!(rules.contains("32001:\tnot from all fwmark 0xca6c lookup 51820"), "{rules}");
+        assert!(!rules.contains("\n999"), "{rules}");
+        // What this host sends itself goes into the tunnel as before.
+        let to = if family == "-4" { "198.51.100.7" } else { "2001:db8:ffff::7" };
+        let own = world.ip(&format!("{family} route get {to}"));
+        assert!(own.contains("dev tunnel0"), "{own}");
+        // And so wg-quick takes them away.
+        world.ips(&format!(
+            "{family} rule del table 51820
+             {family} rule del table main suppress_prefixlength 0"
+        ));
+    }
+}
+
+fn a_tunnel_in_front_of_one_uplink_is_no_good_news() {
+    let world = World::new(Topology::TwoSubnets);
+    world.ips("link set ens6 down\naddress flush dev ens6");
+    let quiet =
+        |finding: &Value| finding["consequence"].as_str().unwrap().contains("nothing is wrong");
+    assert!(quiet(&the(&world, "not-in-sync", "note")));
+    full_tunnel(&world);
+    let finding = the(&world, "not-in-sync", "warning");
+    assert!(!quiet(&finding), "{finding:#}");
 }
 
 fn a_local_rule_that_was_moved_is_put_back() {
@@ -260,6 +308,104 @@ fn a_local_rule_that_was_moved_is_put_back() {
     // As Cilium has it: well, as long as ours come later.
     world.ips("rule add pref 100 lookup local\nrule del pref 0");
     assert_silent(&world, "local-rule");
+}
+
+fn a_main_rule_that_was_deleted_is_put_back() {
+    let world = applied(Topology::TwoSubnets);
+    for family in ["-4", "-6"] {
+        let before = world.ip(&format!("{family} rule"));
+        world.ip(&format!("{family} rule del pref 32766"));
+        let to = if family == "-4" { "198.51.100.7" } else { "2001:db8:ffff::7" };
+        let leaves = || {
+            let mut ip = Command::new("ip");
+            world.output(ip.args([family, "route", "get", to]), "").code == Some(0)
+        };
+        assert!(!leaves(), "it is as bad as is said");
+        let finding = the(&world, "main-rule", "error");
+        cure(&world, &finding);
+        assert_silent(&world, "main-rule");
+        assert!(leaves());
+        assert_eq!(world.ip(&format!("{family} rule")).replace(" proto boot", ""), before);
+    }
+}
+
+fn rules_that_were_deleted_are_put_back() {
+    let world = applied(Topology::TwoSubnets);
+    for family in ["-4", "-6"] {
+        world.ip(&format!("{family} rule flush"));
+        world.ip(&format!("{family} rule del pref 0"));
+        assert_eq!(world.ip(&format!("{family} rule")), "");
+        let finding = the(&world, "kernel-rules", "error");
+        says(&finding, "the kernel can have some, for it has table 10002");
+        assert_silent(&world, "main-rule");
+        cure(&world, &finding);
+        assert_silent(&world, "kernel-rules");
+        assert_silent(&world, "main-rule");
+        world.must("apply");
+        assert_silent(&world, "local-rule");
+    }
+    world.assert_all_answer();
+}
+
+fn a_refusal_in_main_is_taken_away() {
+    let world = applied(Topology::TwoSubnets);
+    let answers = |address: &str| {
+        let ask = crate::world::ask_from(world.remote(), None, address.parse().unwrap());
+        matches!(ask, Answer::Answered(_))
+    };
+    let remedy = |finding: &Value| finding["remedy"].as_str().unwrap().to_owned();
+    // The defaults of main are asked behind it.
+    world.ips(
+        "route del default dev ens5
+         route add default via 10.0.0.1 dev ens5 metric 50
+         route add unreachable default",
+    );
+    let finding = the(&world, "main-refuses", "warning");
+    assert!(
+        remedy(&finding).contains("then default via 10.0.1.1 dev ens6 metric 3"),
+        "{finding:#}"
+    );
+    assert!(!answers("10.0.0.129"), "it is as bad as is said");
+    cure(&world, &finding);
+    assert_silent(&world, "main-refuses");
+    assert!(answers("10.0.0.129"));
+    // Without any, one with a smaller metric helps too, where there is one.
+    world.ips("route del default dev ens5\nroute del default dev ens6");
+    world.ip("route add unreachable default");
+    let finding = the(&world, "main-refuses", "warning");
+    assert!(remedy(&finding).contains("no default can have a smaller metric"), "{finding:#}");
+    cure(&world, &finding);
+    world.ip("route add unreachable default metric 5");
+    let finding = the(&world, "main-refuses", "warning");
+    assert!(remedy(&finding).contains("metric below 5"), "{finding:#}");
+    world.ip("route add default via 10.0.0.1 dev ens5 metric 4");
+    assert_silent(&world, "main-refuses");
+    assert!(answers("10.0.0.129"));
+}
+
+fn a_strict_filter_on_the_primary_is_made_loose() {
+    let world = World::new(Topology::TwoSubnets);
+    world.configure("primary = \"ens6\"\n");
+    world.must("apply");
+    sysctl(&world, "ipv4/conf/all/rp_filter", "1");
+    let finding = the(&world, "rp-filter", "warning");
+    assert_eq!(finding["subject"], "ens6");
+    let ask = || crate::world::ask_from(world.remote(), None, "10.0.1.204".parse().unwrap());
+    assert_eq!(ask(), Answer::Silent, "it is as bad as is said");
+    cure(&world, &finding);
+    assert_silent(&world, "rp-filter");
+}
+
+fn a_strict_filter_behind_a_conflict_names_it() {
+    let world = World::new(Topology::TwoSubnets);
+    let number = world.number("ens6");
+    world.ip(&format!("route add 10.9.0.0/16 via 10.0.1.1 dev ens6 table {number} proto static"));
+    world.multihome("apply");
+    sysctl(&world, "ipv4/conf/ens6/rp_filter", "1");
+    the(&world, "conflict", "error");
+    let finding = the(&world, "rp-filter", "warning");
+    assert!(finding["remedy"].as_str().unwrap().contains("conflict"), "{finding:#}");
+    assert_eq!(finding["commands"], Value::Array(Vec::new()));
 }
 
 fn an_ipv6_address_that_went_with_its_link_is_told() {
@@ -318,7 +464,13 @@ fn secondary_addresses_are_told() {
     world.ip("address add 10.0.1.205/24 dev ens6");
     let finding = the(&world, "promote-secondaries", "note");
     says(&finding, "10.0.1.205 are secondary to 10.0.1.204");
+    let supposed = || {
+        let said = world.multihome("what-if --del-address ens6=10.0.1.204").out;
+        said.lines().next().unwrap().to_owned()
+    };
+    assert_eq!(supposed(), "supposed: ens6 has lost 10.0.1.204, and with it 10.0.1.205");
     cure(&world, &finding);
+    assert_eq!(supposed(), "supposed: ens6 has lost 10.0.1.204; 10.0.1.205 is primary now");
     assert_silent(&world, "promote-secondaries");
     world.ip("address del 10.0.1.204/24 dev ens6");
     assert!(world.ip("address show dev ens6").contains("10.0.1.205"), "it is a cure");

@@ -289,7 +289,7 @@ fn of_rules(fact: &Fact, names: &Names) -> Words {
             commands: vec![kernel_rule(*family, 32_766, "main")],
         },
         Fact::CatchAll { rule, route, uplinks, before, companion } => {
-            catch_all((rule, companion.as_ref()), route.as_ref(), uplinks, *before, names)
+            catch_all((rule, companion.as_deref()), route.as_ref(), uplinks, *before, names)
         }
         _ => Words::default(), // the caller gives no others
     }
@@ -354,7 +354,7 @@ fn catch_all(
         None => (String::new(), "are refused".into()),
     };
     let beside = companion.map_or_else(String::new, |r| {
-        format!("; so is the other one of the pair, {}", r.display(names))
+        format!("; the other one of the pair is in front too ({})", r.display(names))
     });
     // Added before any is deleted, so that nothing is without them.
     let pair: Vec<(&Rule, u32)> =
