@@ -104,13 +104,14 @@ fn ip(address: &str) -> Result<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::what_if;
 
     fn parse(arguments: &[&str]) -> Result<Vec<String>, String> {
         let command = Supposed::augment_args(Command::new("what-if"));
         let all = ["what-if"].iter().chain(arguments);
         let matches = command.try_get_matches_from(all).map_err(|e| e.to_string())?;
         let supposed = Supposed::from_arg_matches(&matches).map_err(|e| e.to_string())?;
-        Ok(supposed.0.iter().map(ToString::to_string).collect())
+        Ok(supposed.0.iter().map(|s| what_if::supposed(s, &[], true)).collect())
     }
 
     #[test]

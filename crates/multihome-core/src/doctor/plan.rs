@@ -6,7 +6,7 @@ use crate::diff::Change;
 use crate::model::Route;
 use crate::plan::Note;
 use crate::prefix::Family;
-use crate::verify::{Report, verify};
+use crate::verify::{Report, verify_now};
 
 pub(super) const CHECKS: &[Check] = &[
     ("incomplete", incomplete),
@@ -54,17 +54,13 @@ fn not_in_sync(patient: &Patient<'_>) -> Judged {
     let anything = patient.snapshot.rules().any(|r| r.is_ours());
     let several = Family::BOTH.into_iter().any(|f| patient.has_several(f));
     let could_be_well = !anything && !several && !patient.snapshot.sysctls.is_empty();
-    let wrong = could_be_well.then(|| wrong_now(asked(patient)).count());
+    let wrong = could_be_well.then(|| asked(patient).wrong.len());
     Ok(vec![Fact::NotInSync { changes, anything, several, wrong }])
 }
 
+/// What becomes of answers as it stands, with no link lost.
 fn asked(patient: &Patient<'_>) -> Report {
-    verify(patient.snapshot, patient.config, patient.plan)
-}
-
-/// The answers that are wrong as it stands, with no link lost.
-fn wrong_now(report: Report) -> impl Iterator<Item = crate::verify::Finding> {
-    report.wrong.into_iter().filter(|f| f.failed.is_none())
+    verify_now(patient.snapshot, patient.config, patient.plan)
 }
 
 /// [`crate::verify`]: what no other check knows the cause of, such as a rule of somebody's that is
@@ -76,12 +72,10 @@ fn wrong_answers(patient: &Patient<'_>) -> Judged {
     if !patient.changes.is_empty() || !patient.plan.conflicts.is_empty() {
         return Ok(Vec::new());
     }
-    let report = asked(patient);
-    let asked = report.questions;
-    let mut now = wrong_now(report);
-    let Some(first) = now.next() else { return Ok(Vec::new()) };
-    let (first, wrong) = (WrongAnswer(Box::new(first)), 1 + now.count());
-    Ok(vec![Fact::WrongAnswers { first, wrong, asked }])
+    let Report { wrong, questions: asked, .. } = asked(patient);
+    let Some(first) = wrong.first() else { return Ok(Vec::new()) };
+    let first = WrongAnswer(Box::new(first.clone()));
+    Ok(vec![Fact::WrongAnswers { first, wrong: wrong.len(), asked }])
 }
 
 /// Copies keep the metrics of their originals: a path with a smaller MTU has it on each way out.

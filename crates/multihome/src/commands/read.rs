@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use multihome_core::diff::{diff, revert};
 use multihome_core::model::Route;
-use multihome_core::verify::{Report, verify};
+use multihome_core::verify::{Report, verify_now};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 
@@ -65,7 +65,7 @@ fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report
     }
     if args.snapshot.is_some() {
         let few = snapshot.routes().take(MAX_ASKED + 1).count() <= MAX_ASKED;
-        return Ok(few.then(|| verify(snapshot, config, plan)));
+        return Ok(few.then(|| verify_now(snapshot, config, plan)));
     }
     // The plan does not depend on all routes; where a packet goes does.
     let routes = Cell::new(0);
@@ -81,7 +81,7 @@ fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report
     }
     kernel.circumstances(&mut all);
     all.table_names.clone_from(&snapshot.table_names);
-    Ok(all.is_complete().then(|| verify(&all, config, plan)))
+    Ok(all.is_complete().then(|| verify_now(&all, config, plan)))
 }
 
 /// Shows what `apply` would change.
