@@ -60,7 +60,8 @@ mod tests {
     fn asked(host: &Snapshot) -> (Request, Reply) {
         let plan = plan::make(host, &Config::default(), &Memory::default());
         let (from, to) = ("198.51.100.7".parse().unwrap(), "10.0.1.5".parse().unwrap());
-        let request = Scene::of_request(host, &plan, from, to).unwrap().request.unwrap();
+        let request =
+            Scene::of_request(host, &Config::default(), &plan, from, to).unwrap().request.unwrap();
         let reply = request.replies[0].clone();
         (request, reply)
     }

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::lookup::{Sanity, Strange, Unknown};
 use crate::prefix::{Family, Prefix};
 use crate::uplink::NotUplink;
 
@@ -194,7 +195,19 @@ pub struct Request {
     /// What can become of the reply: one, or several where the kernel chooses by a hash.
     pub replies: Vec<Reply>,
     /// Why the replies are not to be relied upon; empty when they are.
-    pub doubts: Vec<String>,
+    pub doubts: Vec<Doubtful>,
+}
+
+/// Why a reply cannot be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doubtful {
+    /// A rule, as `ip rule` prints it, has a selector that is not decoded.
+    Rule(String),
+    /// A route, as `ip route` prints it, has something that is not modelled.
+    Route(String, Strange),
+    /// The snapshot does not say.
+    Unknown(Unknown),
 }
 
 /// Why a request does not come in.
@@ -224,16 +237,20 @@ pub struct Reply {
     pub rule: Option<String>,
     /// The route that decided, as `ip route` prints it.
     pub route: Option<String>,
-    /// What refused it, where that is neither a rule nor a route.
-    pub why: Option<String>,
+    /// What refused it, where that is neither a rule nor a route; of a refusal without any of the three
+    /// no rule led to a route.
+    pub why: Option<Sanity<'static>>,
 }
 
 /// What is to be said of a reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It leaves by the door that the request came in by.
+    /// It leaves by the door that the request came in by, or by another that is right for it
+    /// ([`crate::verify`]).
     Right,
+    /// It leaves by another because the configuration says so.
+    Accepted,
     /// It leaves by another.
     Wrong,
     /// It leaves, and by which door the request comes in cannot be told.

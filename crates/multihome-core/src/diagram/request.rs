@@ -9,11 +9,13 @@ use std::net::IpAddr;
 
 use super::host::{Host, Needed};
 use super::lost;
-use super::{Gateway, Place, Reply, Request, Scene, Verdict};
-use crate::lookup::{By, Doubt, Flow, Lookup, Outcome, Path, Sanity, Trace};
+use super::{Doubtful, Gateway, Place, Reply, Request, Scene, Verdict};
+use crate::config::Config;
+use crate::lookup::{Answer, By, Doubt, Flow, Lookup, Outcome, Path, Trace};
 use crate::model::{RouteKind, Snapshot};
 use crate::plan::Plan;
 use crate::prefix::{Family, is_global};
+use crate::verify::{Judgement, judge};
 
 /// Why two addresses are no request that a host can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,13 +71,14 @@ impl Scene {
     /// When the addresses are no request from elsewhere to this host.
     pub fn of_request(
         snapshot: &Snapshot,
+        config: &Config,
         plan: &Plan,
         from: IpAddr,
         to: IpAddr,
     ) -> Result<Scene, NotARequest> {
         check(snapshot, from, to)?;
         let trace = Lookup::new(snapshot).trace(&Flow::reply(to, from));
-        let mut scene = traced(snapshot, plan, from, to, &trace);
+        let mut scene = traced(snapshot, config, plan, from, to, &trace);
         lost::mark(&mut scene, snapshot);
         Ok(scene)
     }
@@ -106,7 +109,14 @@ fn check(snapshot: &Snapshot, from: IpAddr, to: IpAddr) -> Result<(), NotAReques
 }
 
 /// The figure of a request whose reply was traced.
-fn traced(snapshot: &Snapshot, plan: &Plan, from: IpAddr, to: IpAddr, trace: &Trace<'_>) -> Scene {
+fn traced(
+    snapshot: &Snapshot,
+    config: &Config,
+    plan: &Plan,
+    from: IpAddr,
+    to: IpAddr,
+    trace: &Trace<'_>,
+) -> Scene {
     let host = Host::of(snapshot, plan);
     let family = Some(Family::of(to));
     let mut needed = Needed { family, address: Some(to), client: Some(from), ..Needed::default() };
@@ -143,7 +153,9 @@ fn traced(snapshot: &Snapshot, plan: &Plan, from: IpAddr, to: IpAddr, trace: &Tr
     };
     let asked = owner.or(door);
     for outcome in &trace.answer.outcomes {
-        let reply = reply(&host, &scene, &request, asked, outcome);
+        let answer = Answer { outcomes: vec![outcome.clone()], doubts: Vec::new() };
+        let judgement = judge(snapshot, config, plan, &Flow::reply(to, from), &answer);
+        let reply = reply(&host, &scene, &request, asked, outcome, &judgement);
         if !request.replies.contains(&reply) {
             request.replies.push(reply);
         }
@@ -210,6 +222,7 @@ fn reply(
     request: &Request,
     asked: Option<usize>,
     outcome: &Outcome<'_>,
+    judgement: &Judgement,
 ) -> Reply {
     let mut way: Vec<Place> = asked.map(Place::Card).into_iter().collect();
     let table = |id: Option<u32>| {
@@ -224,12 +237,14 @@ fn reply(
             if !kept {
                 way_out(scene, request, path, leaves_by, &mut way);
             }
-            let verdict = match (request.door, leaves_by) {
+            let verdict = match judgement {
                 _ if kept => Verdict::Kept,
-                (None, _) => Verdict::Unknown,
-                (door, by) if door == by => Verdict::Right,
-                // An address can be on several cards.
-                (Some(_), Some(by)) if owns(scene, by, request) => Verdict::Right,
+                _ if request.door.is_none() => Verdict::Unknown,
+                Judgement::Home(_) | Judgement::Local(_) => Verdict::Right,
+                Judgement::Accepted(_) => Verdict::Accepted,
+                Judgement::Wrong(_) => Verdict::Wrong,
+                // Of what nothing is promised about, the request's door is the measure.
+                _ if request.door == leaves_by => Verdict::Right,
                 _ => Verdict::Wrong,
             };
             Reply {
@@ -250,9 +265,8 @@ fn reply(
             };
             way.extend(table(route.map(|r| r.table)));
             let why = match by {
-                By::Rule(_) | By::Route(..) => None,
-                By::NoRoute => Some("no rule leads to a route for it"),
-                By::Sanity(why) => Some(sanity(*why)),
+                By::Rule(_) | By::Route(..) | By::NoRoute => None,
+                By::Sanity(why) => Some(why.without_route()),
             };
             Reply {
                 way,
@@ -261,15 +275,10 @@ fn reply(
                 lost: false,
                 rule: rule.map(|r| host.rule(r)),
                 route: route.map(|r| host.route(r)),
-                why: why.map(str::to_owned),
+                why,
             }
         }
     }
-}
-
-fn owns(scene: &Scene, card: usize, request: &Request) -> bool {
-    request.client.is_none_or(|c| gateway_of(scene, c).is_some())
-        && scene.cards[card].addresses.iter().any(|a| a.address == request.to)
 }
 
 /// From the table to the client.
@@ -307,26 +316,11 @@ fn way_out(
     way.push(Place::Client);
 }
 
-fn doubt(host: &Host<'_>, doubt: &Doubt<'_>) -> String {
+fn doubt(host: &Host<'_>, doubt: &Doubt<'_>) -> Doubtful {
     match doubt {
-        Doubt::Rule(rule) => {
-            format!("{}: it has a selector that is not known here", host.rule(rule))
-        }
-        Doubt::Route(route, why) => format!("{}: {why:?}", host.route(route)),
-        Doubt::Unknown(why) => format!("{why:?}"),
-    }
-}
-
-fn sanity(why: Sanity<'_>) -> &'static str {
-    match why {
-        Sanity::SourceNotOurs => "the source is no address of this host",
-        Sanity::SourceImpossible => "nothing can have such a source",
-        Sanity::DestinationImpossible => "nothing can go to such a destination from here",
-        Sanity::NoLink => "the link does not exist",
-        Sanity::LinkUnusable => "the link is down or has no addresses of the family",
-        Sanity::NotForwarding => "it is not for this host, which does not forward",
-        Sanity::SourceIsOurs => "the source is an address of this host",
-        Sanity::ReversePath(_) => "the reverse path filter",
+        Doubt::Rule(rule) => Doubtful::Rule(host.rule(rule)),
+        Doubt::Route(route, why) => Doubtful::Route(host.route(route), *why),
+        Doubt::Unknown(why) => Doubtful::Unknown(*why),
     }
 }
 

@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::Serialize;
+
 use crate::model::rule::Rule;
 use crate::model::{Route, RouteKind, Snapshot};
 use crate::prefix::{Family, Prefix};
@@ -117,7 +119,8 @@ pub enum By<'a> {
 }
 
 /// Why a packet is refused whatever the routes say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Sanity<'a> {
     /// The source is no address of this host (`__ip_dev_find`).
     SourceNotOurs,
@@ -167,7 +170,8 @@ pub enum Doubt<'a> {
 }
 
 /// What of a route is not modelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Strange {
     /// It goes through a lightweight tunnel (`RTA_ENCAP`).
     Tunnel,
@@ -176,7 +180,8 @@ pub enum Strange {
 }
 
 /// What a snapshot does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unknown {
     /// Not all of the host could be read.
     Incomplete,
@@ -473,7 +478,24 @@ impl Outcome<'_> {
     }
 }
 
-// ===== impl Refusal and Selector =====
+// ===== impl Sanity, Refusal and Selector =====
+
+impl Sanity<'_> {
+    /// The same without what it leans on.
+    #[must_use]
+    pub fn without_route(self) -> Sanity<'static> {
+        match self {
+            Sanity::SourceNotOurs => Sanity::SourceNotOurs,
+            Sanity::SourceImpossible => Sanity::SourceImpossible,
+            Sanity::DestinationImpossible => Sanity::DestinationImpossible,
+            Sanity::NoLink => Sanity::NoLink,
+            Sanity::LinkUnusable => Sanity::LinkUnusable,
+            Sanity::NotForwarding => Sanity::NotForwarding,
+            Sanity::SourceIsOurs => Sanity::SourceIsOurs,
+            Sanity::ReversePath(_) => Sanity::ReversePath(None),
+        }
+    }
+}
 
 impl Refusal {
     /// The kernel's name for it.

@@ -41,6 +41,6 @@ fn scene(named: Option<&Path>, args: &DiagramArgs) -> Result<Scene, Failure> {
     let (Some(from), Some(to)) = (args.from, args.to) else {
         return Ok(Scene::of(&snapshot, &plan));
     };
-    Scene::of_request(&snapshot, &plan, from, to)
+    Scene::of_request(&snapshot, &config, &plan, from, to)
         .map_err(|e| Failure::Question { what: e.to_string(), remedy: remedy(&e) })
 }

@@ -1,5 +1,6 @@
 //! Why something cannot be told.
 
+use multihome_core::diagram::Doubtful;
 use multihome_core::lookup::{Doubt, Strange, Unknown};
 use multihome_core::model::{Names, Route, Rule};
 use multihome_core::verify::Reason;
@@ -28,16 +29,28 @@ pub fn reason(reason: &Reason, names: &Names) -> String {
 /// What a rule has that is not decoded.
 pub const SELECTOR: &str = "it has a selector that is not known here";
 
+/// In a figure.
+pub fn doubtful(doubt: &Doubtful) -> String {
+    match doubt {
+        Doubtful::Rule(rule) => format!("{SELECTOR}: rule {rule}"),
+        Doubtful::Route(route, what) => format!("{}: {route}", strange(*what)),
+        Doubtful::Unknown(what) => unknown(*what).into(),
+    }
+}
+
 fn of_rule(rule: &Rule, names: &Names) -> String {
     format!("{SELECTOR}: rule {}", rule.display(names))
 }
 
 fn of_route(route: &Route, what: Strange, names: &Names) -> String {
-    let what = match what {
+    format!("{}: {}", strange(what), route.display(names))
+}
+
+fn strange(what: Strange) -> &'static str {
+    match what {
         Strange::Tunnel => "it goes through a lightweight tunnel",
         Strange::OwnGateway => "its gateway was this host, perhaps, when it was made",
-    };
-    format!("{what}: {}", route.display(names))
+    }
 }
 
 fn unknown(what: Unknown) -> &'static str {

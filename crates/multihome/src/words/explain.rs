@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use multihome_core::explain::{Explanation, Remedy};
 use multihome_core::lookup::{
-    By, Outcome, Path, Refusal, Sanity, Selector, Step, Suppression, Trace, Verdict,
+    By, Outcome, Path, Refusal, Selector, Step, Suppression, Trace, Verdict,
 };
 use multihome_core::model::names::word;
 use multihome_core::model::{Link, Names, RouteKind, Snapshot};
@@ -14,7 +14,9 @@ use multihome_core::verify::{Judgement, NoPromise};
 use serde::Serialize;
 
 use super::doubt::{SELECTOR, doubt, reason};
-use super::fault::{accepted, fault, refusal, without_local as words_without_local};
+use super::fault::{
+    NO_ROUTE, accepted, fault, refusal, sanity, without_local as words_without_local,
+};
 use super::{plural, wrap};
 use crate::output::Style;
 
@@ -313,22 +315,8 @@ fn because(by: &By<'_>, names: &Names) -> String {
         By::Route(rule, route) => {
             format!("by {} (rule {})", route.display(names), rule.priority)
         }
-        By::NoRoute => "no rule leads to a route".to_owned(),
-        By::Sanity(sanity) => match sanity {
-            Sanity::SourceNotOurs => "the source is no address of this host".to_owned(),
-            Sanity::SourceImpossible => "nothing has such a source".to_owned(),
-            Sanity::DestinationImpossible => "nothing goes to such a destination".to_owned(),
-            Sanity::NoLink => "there is no such link".to_owned(),
-            Sanity::LinkUnusable => "the link is down".to_owned(),
-            Sanity::NotForwarding => {
-                "it is not for this host, which does not forward what comes in there".to_owned()
-            }
-            Sanity::SourceIsOurs => "the source is this host's own, or nobody's".to_owned(),
-            Sanity::ReversePath(None) => "rp_filter: no answer would find a way".to_owned(),
-            Sanity::ReversePath(Some(route)) => {
-                format!("rp_filter: an answer would leave by {}", route.display(names))
-            }
-        },
+        By::NoRoute => NO_ROUTE.to_owned(),
+        By::Sanity(why) => sanity(*why, names),
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use multihome_core::Family;
-use multihome_core::lookup::{Flow, Refusal};
+use multihome_core::lookup::{Flow, Refusal, Sanity};
 use multihome_core::model::names::ipproto;
 use multihome_core::model::{Names, Rule};
 use multihome_core::verify::{Accepted, Fault};
@@ -124,5 +124,27 @@ pub fn refusal(error: Refusal) -> &'static str {
         Refusal::Invalid => "EINVAL (dropped, or Invalid argument)",
         Refusal::NoDevice => "ENODEV (No such device)",
         Refusal::CrossDevice => "EXDEV (dropped)",
+    }
+}
+
+/// What no rule found.
+pub const NO_ROUTE: &str = "no rule leads to a route";
+
+/// Why a packet is refused whatever the routes say.
+pub fn sanity(why: Sanity<'_>, names: &Names) -> String {
+    match why {
+        Sanity::SourceNotOurs => "the source is no address of this host".to_owned(),
+        Sanity::SourceImpossible => "nothing has such a source".to_owned(),
+        Sanity::DestinationImpossible => "nothing goes to such a destination".to_owned(),
+        Sanity::NoLink => "there is no such link".to_owned(),
+        Sanity::LinkUnusable => "the link is down".to_owned(),
+        Sanity::NotForwarding => {
+            "it is not for this host, which does not forward what comes in there".to_owned()
+        }
+        Sanity::SourceIsOurs => "the source is this host's own, or nobody's".to_owned(),
+        Sanity::ReversePath(None) => "rp_filter: no answer would find a way".to_owned(),
+        Sanity::ReversePath(Some(route)) => {
+            format!("rp_filter: an answer would leave by {}", route.display(names))
+        }
     }
 }

@@ -31,6 +31,8 @@ fn host() -> Snapshot {
         let (local, prefix_len) = (address(local), 24);
         let of = Address { link: index, local, prefix_len, peer: None, scope: 0, flags: 0 };
         snapshot.insert_address(of);
+        let on_link = Route::new(254, crate::Prefix::new(local, prefix_len));
+        snapshot.insert_route(Route { hops: vec![Hop::dev(index)], protocol: 2, ..on_link });
     }
     for (gateway, link, metric) in [("10.0.0.1", 2, 0), ("10.0.1.1", 3, 3)] {
         let hops = vec![Hop::via(address(gateway), link)];
@@ -60,7 +62,7 @@ fn scene<'a>(
     let plan = plan::make(snapshot, &Config::default(), &Memory::default());
     let answer = Answer { outcomes, doubts };
     let trace = Trace { answer, ..Trace::default() };
-    traced(snapshot, &plan, address(from), address(to), &trace)
+    traced(snapshot, &Config::default(), &plan, address(from), address(to), &trace)
 }
 
 /// `client > gateway 10.0.1.1 > 10.0.1.0/24 > ens6`.
@@ -173,7 +175,7 @@ fn several_outcomes_are_all_drawn_and_doubts_are_kept() {
     let request = scene.request.unwrap();
     let verdicts: Vec<_> = request.replies.iter().map(|r| r.verdict.clone()).collect();
     assert_eq!(verdicts, [Verdict::Wrong, Verdict::Right]);
-    assert_eq!(request.doubts, ["Incomplete"]);
+    assert_eq!(request.doubts, [Doubtful::Unknown(crate::lookup::Unknown::Incomplete)]);
 }
 
 #[test]
@@ -184,4 +186,19 @@ fn where_a_request_to_a_bridge_comes_in_from_afar_cannot_be_told() {
     let request = scene.request.unwrap();
     assert_eq!((request.door, request.way.len()), (None, 0));
     assert_eq!(request.replies[0].verdict, Verdict::Unknown);
+}
+
+#[test]
+fn what_the_configuration_wants_is_told_from_what_is_right() {
+    use crate::verify::tests::{host, managed};
+    let primary = Config::parse([("config.toml", "primary = \"ens5\"")]).unwrap();
+    for (config, wanted) in [(Config::default(), Verdict::Right), (primary, Verdict::Accepted)] {
+        let host = managed(host(), &config);
+        let plan = plan::make(&host, &config, &Memory::default());
+        let scene =
+            Scene::of_request(&host, &config, &plan, address("10.0.1.13"), address("10.0.0.5"));
+        let replies = scene.unwrap().request.unwrap().replies;
+        let verdicts: Vec<_> = replies.into_iter().map(|r| r.verdict).collect();
+        assert_eq!(verdicts, [wanted]);
+    }
 }

@@ -15,8 +15,11 @@ use multihome_core::diagram::{
     Asked, Card, Dropped, Gateway, Network, NotARequest, Place, Reply, Request, Role, Scene, State,
     Table, Verdict,
 };
+use multihome_core::model::Names;
 use multihome_core::model::names::is_shown;
 
+use super::doubt::doubtful;
+use super::fault::{NO_ROUTE, sanity};
 use super::{not_uplink, plural};
 
 /// How something is drawn.
@@ -119,12 +122,22 @@ pub fn what(scene: &Scene, reply: &Reply) -> String {
         Verdict::Right if reply.leaves_by == door => {
             format!("leaves by {by}, as the request came in")
         }
-        Verdict::Right => format!("leaves by {by}, which has the address too"),
+        Verdict::Right if has_address(scene, reply.leaves_by) => {
+            format!("leaves by {by}, which has the address too")
+        }
+        Verdict::Right => format!("leaves by {by}, behind which the client is"),
+        Verdict::Accepted => format!("leaves by {by}, as the configuration has it"),
         Verdict::Wrong => format!("leaves by {by}, not by {}", name(door)),
         Verdict::Unknown => format!("leaves by {by}; where the request comes in cannot be told"),
         Verdict::Kept => "never leaves: this host keeps it".into(),
         Verdict::Refused(error) => format!("is refused: {error}"),
     }
+}
+
+/// Whether a card has the address that is asked.
+fn has_address(scene: &Scene, card: Option<usize>) -> bool {
+    let asked = scene.request.as_ref().map(|r| r.to);
+    card.is_some_and(|c| scene.cards[c].addresses.iter().any(|a| Some(a.address) == asked))
 }
 
 /// Why the request does not come in, if it does not.
@@ -153,7 +166,7 @@ pub fn tone(scene: &Scene, reply: &Reply) -> Tone {
     match reply.verdict {
         _ if in_doubt => Tone::Doubt,
         _ if reply.lost => Tone::Bad,
-        Verdict::Right => Tone::Good,
+        Verdict::Right | Verdict::Accepted => Tone::Good,
         Verdict::Unknown => Tone::Doubt,
         Verdict::Wrong | Verdict::Kept | Verdict::Refused(_) => Tone::Bad,
     }
@@ -210,16 +223,32 @@ pub fn caption(scene: &Scene) -> Vec<(Tone, String, String)> {
     told.push((request_tone(request), "1".to_owned(), asks));
     for (at, reply) in request.replies.iter().enumerate() {
         let mut text = format!("The reply {}", what(scene, reply));
-        let because = [&reply.rule, &reply.route, &reply.why].into_iter().flatten();
-        let because: Vec<&str> = because.map(String::as_str).collect();
+        let because = because(reply);
         if !because.is_empty() {
             text += &format!(" ({})", because.join("; "));
         }
         told.push((tone(scene, reply), reply_number(request.replies.len(), at), text));
     }
-    told.extend(request.doubts.iter().map(|d| (Tone::Doubt, "?".into(), format!("In doubt: {d}"))));
+    told.extend(
+        request
+            .doubts
+            .iter()
+            .map(|d| (Tone::Doubt, "?".into(), format!("In doubt: {}", doubtful(d)))),
+    );
     told.append(&mut lines);
     told
+}
+
+/// What decided about a reply.
+fn because(reply: &Reply) -> Vec<String> {
+    let mut because: Vec<String> =
+        [&reply.rule, &reply.route].into_iter().flatten().cloned().collect();
+    // What it says names no link and no table.
+    because.extend(reply.why.map(|why| sanity(why, &Names::default())));
+    if because.is_empty() && matches!(reply.verdict, Verdict::Refused(_)) {
+        because.push(NO_ROUTE.to_owned());
+    }
+    because
 }
 
 // ===== what is in the boxes =====

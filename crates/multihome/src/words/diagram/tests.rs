@@ -105,7 +105,14 @@ fn scene(number: u64) -> Scene {
     let (snapshot, flow) = host(number);
     let plan = plan::make(&snapshot, &Config::default(), &Memory::default());
     let Some((from, to)) = flow else { return Scene::of(&snapshot, &plan) };
-    Scene::of_request(&snapshot, &plan, from.parse().unwrap(), to.parse().unwrap()).unwrap()
+    Scene::of_request(
+        &snapshot,
+        &Config::default(),
+        &plan,
+        from.parse().unwrap(),
+        to.parse().unwrap(),
+    )
+    .unwrap()
 }
 
 fn is_around(outer: Kind, inner: Kind) -> bool {
