@@ -132,6 +132,9 @@ fn the_service_starts_after_commands_of_root() {
         let service = service(&world);
         hook(&world, "BOUND");
         world.assert_answers(SECOND);
+        // It writes down what it has done when that is done.
+        let is_there = || Path::new(RUN).join("gateways.json").exists();
+        eventually("gateways are remembered", SOON, is_there);
         assert_is_the_services("gateways.json");
         let (status, log) = service.stop(Signal::TERM);
         assert!(status.success() && !log.contains("error"), "after {first}: {log}");
