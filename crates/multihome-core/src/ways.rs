@@ -4,6 +4,7 @@
 //! of any table but ours; a hint on file ([`crate::model::hint`]), as a DHCP lease; the one
 //! gateway that the interface's static routes go through; memory ([`crate::memory`]).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -82,11 +83,17 @@ impl<'a> LiveRoutes<'a> {
     pub(crate) fn of(snapshot: &'a Snapshot) -> LiveRoutes<'a> {
         let (defaults, statics, connected) = (Vec::new(), Vec::new(), Vec::new());
         let mut live = LiveRoutes { snapshot, defaults, statics, connected };
+        // A router that is this host itself leads nowhere: Cilium's cilium_host has routes by its own
+        // address, and the kernel would refuse ours (`fib_check_nh_v4_gw`).
+        let own: HashSet<(u32, IpAddr)> = snapshot.addresses().map(|a| (a.link, a.local)).collect();
         for route in snapshot.routes() {
             if !is_live(route) || route.table == TABLE_LOCAL {
                 continue;
             }
             for hop in &route.hops {
+                if hop.gateway.is_some_and(|g| own.contains(&(hop.link, g))) {
+                    continue;
+                }
                 if route.dst.is_default() {
                     live.defaults.push((hop.link, route));
                 } else if is_a_daemons(route) {

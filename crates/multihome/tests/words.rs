@@ -202,9 +202,6 @@ fn no_terminal_obeys_the_name_of_a_link() {
         let host = Host::example(name).replaced(card, ODD);
         let mut shown = 0;
         ask_everything(&format!("odd-{name}"), &host, |asked, said| {
-            if asked.contains("doctor") {
-                return;
-            }
             for text in [&said.out, &said.err] {
                 let obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
                 // What was typed wrong is said back by the parser of the command line.
@@ -337,7 +334,7 @@ fn explained(host: &Host, arguments: &str, code: i32, words: &str) -> Said {
 fn the_cure_is_named_where_nothing_looks_up_local() {
     let mut host = Host::example("doors-managed");
     host.list("rules").retain(|r| r["priority"] != 0 || r["family"] != "inet");
-    let cure = "`ip -4 rule add pref 0 lookup local` would change that";
+    let cure = "ip -4 rule add pref 0 lookup local";
     explained(&host, "10.0.1.204 10.0.0.129", 2, cure);
     explained(&host, "198.51.100.7 10.0.1.204 --iif ens6", 2, cure);
     explained(&host, "10.0.1.204", 0, cure);
@@ -348,7 +345,7 @@ fn the_cure_is_named_where_nothing_looks_up_local() {
         assert!(said.out.contains(cure) && !said.out.contains("ip -6 rule"), "{}", said.out);
     }
     let whole = Host::example("doors-managed");
-    assert!(!whole.says(&["explain", "10.0.1.204", "10.0.0.129"]).out.contains("lookup local` w"));
+    assert!(!whole.says(&["explain", "10.0.1.204", "10.0.0.129"]).out.contains("rule add"));
 }
 
 #[test]

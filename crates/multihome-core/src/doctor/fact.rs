@@ -25,10 +25,6 @@ pub enum Severity {
     Note,
 }
 
-/// An answer that is not right ([`crate::verify`]).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrongAnswer(pub Box<Finding>);
-
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
@@ -44,18 +40,23 @@ pub enum Fact {
         anything: bool,
         /// Whether answers have several doors to choose from.
         several: bool,
-        /// How many answers are wrong as it stands; asked where it could be none, none where that
-        /// cannot be told.
+        /// How many answers are wrong as it stands; none where that cannot be told.
         wrong: Option<usize>,
     },
-    /// All of multihome's is there, and answers are wrong all the same.
+    /// Answers are wrong, and stay wrong when all of multihome's is there.
     WrongAnswers {
         /// The first of them.
-        first: WrongAnswer,
+        first: Box<Finding>,
+        /// The rule of somebody else's without which that would be right.
+        remedy: Option<Box<Rule>>,
+        /// The links whose addresses they are from.
+        owners: Vec<u32>,
         /// How many.
         wrong: usize,
         /// Of how many.
         asked: usize,
+        /// How many changes are pending, none of which would mend it.
+        pending: usize,
     },
     /// A copy in an uplink's table has other metrics than its original.
     MetricsDrift {
@@ -93,10 +94,12 @@ pub enum Fact {
         /// A table that only a kernel with rules can have: then they were deleted.
         table: Option<u32>,
     },
-    /// No rule looks up main for everything.
+    /// No rule looks up main for everything, or none that is reached.
     MainRule {
         /// In which family.
         family: Family,
+        /// The rule that refuses everything before.
+        refusing: Option<Rule>,
     },
     /// Rules have no protocol number in this kernel.
     NoRuleProtocol {

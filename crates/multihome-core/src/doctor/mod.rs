@@ -41,7 +41,8 @@ use crate::plan::{Plan, Planned};
 use crate::prefix::{Family, Prefix};
 use crate::uplink::Side;
 
-pub use fact::{Absence, Fact, Severity, Strict, WrongAnswer};
+pub use fact::{Absence, Fact, Severity, Strict};
+pub use rules::without_main;
 
 /// What was found on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,12 +1,17 @@
 //! What the plan says itself: what stands in its way, what it notes, what is still to be done.
 
-use super::fact::WrongAnswer;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use super::{Check, Fact, Judged, Lack, Patient};
 use crate::diff::Change;
-use crate::model::Route;
+use crate::explain::{Remedy, explain};
+use crate::lookup::Lookup;
+use crate::model::{Route, Rule};
 use crate::plan::Note;
 use crate::prefix::Family;
-use crate::verify::{Report, verify_now};
+use crate::suppose::take;
+use crate::verify::{Finding, verify_now, verify_settled};
 
 pub(super) const CHECKS: &[Check] = &[
     ("incomplete", incomplete),
@@ -45,7 +50,8 @@ fn uplink_down(patient: &Patient<'_>) -> Judged {
 }
 
 /// With one uplink main answers by the right door as well, and nothing is wrong until there are
-/// two; or until somebody's rule is in front of main's.
+/// two, or until somebody's rule is in front of main's; and what is pending may take a way away
+/// that still works. So it is asked.
 fn not_in_sync(patient: &Patient<'_>) -> Judged {
     let changes = patient.changes.iter().filter(|c| drift(c).is_none()).count();
     if changes == 0 {
@@ -53,29 +59,43 @@ fn not_in_sync(patient: &Patient<'_>) -> Judged {
     }
     let anything = patient.snapshot.rules().any(|r| r.is_ours());
     let several = Family::BOTH.into_iter().any(|f| patient.has_several(f));
-    let could_be_well = !anything && !several && !patient.snapshot.sysctls.is_empty();
-    let wrong = could_be_well.then(|| asked(patient).wrong.len());
+    let wrong = (!patient.snapshot.sysctls.is_empty())
+        .then(|| verify_now(patient.snapshot, patient.config, patient.plan).wrong.len());
     Ok(vec![Fact::NotInSync { changes, anything, several, wrong }])
 }
 
-/// What becomes of answers as it stands, with no link lost.
-fn asked(patient: &Patient<'_>) -> Report {
-    verify_now(patient.snapshot, patient.config, patient.plan)
-}
-
 /// [`crate::verify`]: what no other check knows the cause of, such as a rule of somebody's that is
-/// asked before ours. While changes are pending it is known that answers are wrong, and what to do.
+/// asked before ours. What `multihome apply` mends is told as pending.
 fn wrong_answers(patient: &Patient<'_>) -> Judged {
     if patient.snapshot.sysctls.is_empty() {
         return Err(Lack::Sysctls);
     }
-    if !patient.changes.is_empty() || !patient.plan.conflicts.is_empty() {
-        return Ok(Vec::new());
+    let Patient { snapshot, config, plan, changes, .. } = *patient;
+    let report = verify_settled(snapshot, config, plan, changes);
+    let Some(first) = report.wrong.first() else { return Ok(Vec::new()) };
+    let owners: BTreeSet<u32> = report.wrong.iter().map(|f| f.owner).collect();
+    Ok(vec![Fact::WrongAnswers {
+        first: Box::new(first.clone()),
+        remedy: remedy(patient, first),
+        owners: owners.into_iter().collect(),
+        wrong: report.wrong.len(),
+        asked: report.questions,
+        pending: changes.len(),
+    }])
+}
+
+/// The rule of somebody else's without which the answer would be right.
+fn remedy(patient: &Patient<'_>, finding: &Finding) -> Option<Box<Rule>> {
+    let Patient { snapshot, config, plan, changes, .. } = *patient;
+    let mut settled = Cow::Borrowed(snapshot);
+    if !changes.is_empty() {
+        take(settled.to_mut(), changes);
     }
-    let Report { wrong, questions: asked, .. } = asked(patient);
-    let Some(first) = wrong.first() else { return Ok(Vec::new()) };
-    let first = WrongAnswer(Box::new(first.clone()));
-    Ok(vec![Fact::WrongAnswers { first, wrong: wrong.len(), asked }])
+    let lookup = Lookup::new(&settled);
+    match explain(&lookup, config, plan, &[], &finding.flow).remedy {
+        Some(Remedy::Without(rule)) => Some(rule),
+        _ => None,
+    }
 }
 
 /// Copies keep the metrics of their originals: a path with a smaller MTU has it on each way out.

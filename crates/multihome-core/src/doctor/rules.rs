@@ -7,7 +7,8 @@
 
 use super::{Check, Fact, Judged, Lack, Patient};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
-use crate::model::{Action, Route, RouteKind, Rule};
+use crate::model::{Action, Route, RouteKind, Rule, Snapshot};
+use crate::plan::Plan;
 use crate::prefix::Family;
 use crate::rules::suppressed_length;
 
@@ -66,7 +67,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn local_rule(patient: &Patient<'_>) -> Judged {
     let mut found = Vec::new();
     for family in Family::BOTH {
-        let Some(first) = own(patient, family).min() else { continue };
+        let Some(first) = own(patient.plan, family).min() else { continue };
         let rules = || patient.snapshot.rules().filter(|r| r.family == family);
         let local = rules().find(|r| r.table() == Some(TABLE_LOCAL) && takes_all(r));
         // Without any rule there is more wrong than this.
@@ -84,28 +85,56 @@ fn main_rule(patient: &Patient<'_>) -> Judged {
     if !patient.snapshot.is_complete() {
         return Ok(Vec::new());
     }
-    let lacking = Family::BOTH.into_iter().filter(|family| {
-        let rules = || patient.snapshot.rules().filter(|r| r.family == *family);
+    Ok(lost_main(patient.snapshot, patient.plan)
+        .map(|(family, refusing)| Fact::MainRule { family, refusing })
+        .collect())
+}
+
+/// The families in which what this host sends of its own accord does not come to main.
+pub fn without_main(snapshot: &Snapshot, plan: &Plan) -> Vec<Family> {
+    lost_main(snapshot, plan).map(|(family, _)| family).collect()
+}
+
+/// The same, with the rule that refuses everything before, if there is one.
+fn lost_main<'a>(
+    snapshot: &'a Snapshot,
+    plan: &'a Plan,
+) -> impl Iterator<Item = (Family, Option<Rule>)> + 'a {
+    Family::BOTH.into_iter().filter_map(move |family| {
+        let rules = || snapshot.rules().filter(move |r| r.family == family);
         let leads_out = |table| {
-            let routes = patient.snapshot.routes_in(table);
+            let routes = snapshot.routes_in(table);
             routes
-                .filter(|r| r.family() == *family && r.dst.is_default())
+                .filter(|r| r.family() == family && r.dst.is_default())
                 .any(|r| r.kind == RouteKind::Unicast && !r.is_expired())
         };
-        let is_it = |rule: &Rule| {
+        let is_it = |rule: &&Rule| {
             takes_all(rule)
                 && rule.suppress_prefixlength.is_none()
                 && rule.table().is_some_and(|t| t == TABLE_MAIN || leads_out(t))
         };
         // Without any rule there is more wrong than this.
-        patient.sides(*family).next().is_some() && rules().next().is_some() && !rules().any(is_it)
-    });
-    Ok(lacking.map(|family| Fact::MainRule { family }).collect())
+        let concerned = plan.uplinks.iter().any(|p| p.uplink.side(family).is_some());
+        if !concerned || rules().next().is_none() {
+            return None;
+        }
+        let before = rules().take_while(|r| !is_it(r));
+        // One in front of ours takes the answers, too: see `catch_all_rule`.
+        let behind = own(plan, family).max().unwrap_or(0);
+        let refusing =
+            before.filter(|r| r.priority > behind).find(|r| takes_all(r) && refuses(r)).cloned();
+        let lost = refusing.is_some() || !rules().any(|r| is_it(&r));
+        lost.then_some((family, refusing))
+    })
+}
+
+fn refuses(rule: &Rule) -> bool {
+    matches!(rule.action, Action::Unreachable | Action::Prohibit | Action::Blackhole)
 }
 
 /// The priorities of ours that are asked before main's rule.
-fn own(patient: &Patient<'_>, family: Family) -> impl Iterator<Item = u32> {
-    let rules = patient.plan.rules.iter();
+fn own(plan: &Plan, family: Family) -> impl Iterator<Item = u32> {
+    let rules = plan.rules.iter();
     rules.filter(move |r| r.family == family && r.oif.is_none()).map(|r| r.priority)
 }
 
@@ -115,7 +144,7 @@ fn own(patient: &Patient<'_>, family: Family) -> impl Iterator<Item = u32> {
 fn catch_all_rule(patient: &Patient<'_>) -> Judged {
     let mut found = Vec::new();
     for family in Family::BOTH {
-        let Some(last) = own(patient, family).max() else { continue };
+        let Some(last) = own(patient.plan, family).max() else { continue };
         let others = || {
             let rules = patient.snapshot.rules();
             rules.filter(|r| r.family == family && r.priority < last && !r.is_ours())
@@ -135,7 +164,8 @@ fn catch_all_rule(patient: &Patient<'_>) -> Judged {
                 .collect();
             if !uplinks.is_empty() {
                 let rule = rule.clone();
-                let companion = companion.take();
+                // What refuses has none.
+                let companion = route.as_ref().and_then(|_| companion.take());
                 found.push(Fact::CatchAll { rule, route, uplinks, before: last, companion });
             }
         }
@@ -148,7 +178,7 @@ fn catch_all_rule(patient: &Patient<'_>) -> Judged {
 fn ending(patient: &Patient<'_>, rule: &Rule) -> Option<Option<Route>> {
     let table = match rule.action {
         Action::Lookup(table) if table != TABLE_LOCAL => table,
-        Action::Unreachable | Action::Prohibit | Action::Blackhole => return Some(None),
+        _ if refuses(rule) => return Some(None),
         _ => return None,
     };
     let is_wide = |r: &&Route| u32::from(r.dst.len()) <= suppressed_length(rule.family);

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::rule::Kind;
+use super::rule::{Kind, before_local};
 use super::{Flow, Lookup};
 use crate::model::rule::{DSCP_FULL, Rule};
 use crate::model::{Action, Route};
@@ -21,6 +21,8 @@ const POINTS: usize = 200_000;
 pub struct Variant<'a> {
     /// A packet of the kind.
     pub kind: Kind,
+    /// Whether one of the rules is asked before `lookup local`, about what comes in, too.
+    pub early: bool,
     /// The rules that treat it otherwise.
     rules: Vec<&'a Rule>,
     /// The routes that do, by their TOS.
@@ -52,6 +54,7 @@ impl<'a> Lookup<'a> {
         if rules.is_empty() && routes.is_empty() {
             return (Vec::new(), true);
         }
+        let early = before_local(self.rules(family).iter().copied());
         let grid = Grid::of(&rules, &routes);
         let what = |kind: &Kind| -> (Vec<bool>, u8) {
             let tos = routes.iter().map(|r| r.tos & 0xfc).find(|t| *t == kind.tos & 0x1c);
@@ -67,13 +70,18 @@ impl<'a> Lookup<'a> {
             }
             let differ = rules.iter().zip(met.0.iter().zip(&plain.0)).filter(|(_, (a, b))| a != b);
             let fits = |r: &&&Route| met.1 != 0 && r.tos & 0xfc == met.1;
+            let rules: Vec<&Rule> = differ.map(|(r, _)| *r).collect();
             variants.push(Variant {
                 kind,
-                rules: differ.map(|(r, _)| *r).collect(),
+                early: rules.iter().any(|r| early.contains(r)),
+                rules,
                 routes: routes.iter().filter(fits).copied().collect(),
             });
         }
-        (variants, grid.size() <= POINTS)
+        // Under a mask, ports that meet are no range: beside ranges, not all parts are found.
+        let masked = rules.iter().any(|r| r.sport_mask.or(r.dport_mask).is_some());
+        let ports = rules.iter().filter(|r| r.sport.or(r.dport).is_some()).count();
+        (variants, grid.size() <= POINTS && (!masked || ports < 2))
     }
 }
 

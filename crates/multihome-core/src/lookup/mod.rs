@@ -31,6 +31,7 @@ use crate::model::{Route, RouteKind, Snapshot};
 use crate::prefix::{Family, Prefix};
 pub use kinds::Variant;
 pub use rule::Kind;
+pub(crate) use rule::before_local;
 use table::Table;
 pub use told::{Told, Way};
 
@@ -289,8 +290,8 @@ pub struct Lookup<'a> {
     loopback: u32,
     /// The link of each address.
     owners: HashMap<IpAddr, Vec<u32>>,
-    /// Networks that somebody made local to the host, IPv4.
-    made_local: Vec<Prefix>,
+    /// Networks that somebody made local to the host, IPv4, and the links of those routes.
+    made_local: Vec<(Prefix, u32)>,
     /// The scopes of the IPv4 routes by nexthop objects, by link and gateway.
     scopes: HashMap<(u32, Option<IpAddr>), BTreeSet<u8>>,
     /// Whether there are IPv4 rules besides the kernel's own.
@@ -372,7 +373,8 @@ impl<'a> Lookup<'a> {
                 continue;
             }
             if route.kind == RouteKind::Local && route.protocol != RTPROT_KERNEL {
-                made_local.push(route.dst);
+                let links = route.hops.iter().map(|h| h.link);
+                made_local.extend(links.map(|link| (route.dst, link)));
             }
             for hop in route.hops.iter().filter(|_| route.nhid.is_some()) {
                 scopes.entry((hop.link, hop.gateway)).or_default().insert(route.scope);

@@ -2,6 +2,8 @@
 
 use super::walk::Key;
 use super::{Lookup, Selector};
+use crate::model::Action;
+use crate::model::names::TABLE_LOCAL;
 use crate::model::rule::Rule;
 use crate::prefix::Family;
 
@@ -130,5 +132,25 @@ impl Kind {
             return Some(Selector::Dport);
         }
         None
+    }
+}
+
+// ===== which are asked about what comes in =====
+
+/// The rules that are asked about what comes in for an address of this host: those before the one that
+/// has the table `local` looked up for everything, where it is found.
+pub(crate) fn before_local<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<&'a Rule> {
+    let rules: Vec<&Rule> = rules.collect();
+    let to_local = Action::Lookup(TABLE_LOCAL);
+    let is_local = |r: &&Rule| {
+        let plain = Rule { protocol: r.protocol, ..Rule::new(r.family, r.priority, to_local) };
+        **r == plain
+    };
+    match rules.iter().position(is_local) {
+        // A jump may lead past it.
+        Some(at) if !rules[..at].iter().any(|r| matches!(r.action, Action::Goto(_))) => {
+            rules[..at].to_vec()
+        }
+        _ => rules,
     }
 }

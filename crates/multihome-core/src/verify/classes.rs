@@ -14,7 +14,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::model::{Action, Hop, Route, RouteKind, Rule, Snapshot};
+use crate::lookup::before_local;
+use crate::model::{Hop, Route, RouteKind, Rule, Snapshot};
 use crate::prefix::{Family, Prefix, address_bits, bits_address, mask};
 
 /// A class of addresses.
@@ -241,24 +242,6 @@ fn reached(snapshot: &Snapshot, family: Family) -> Option<BTreeSet<u32>> {
         tables.extend(rule.table());
     }
     Some(tables)
-}
-
-/// The rules that are asked about what comes in for an address of this host: those before the one that
-/// has the table `local` looked up for everything, where it is found.
-fn before_local<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<&'a Rule> {
-    let rules: Vec<&Rule> = rules.collect();
-    let to_local = Action::Lookup(crate::model::names::TABLE_LOCAL);
-    let is_local = |r: &&Rule| {
-        let plain = Rule { protocol: r.protocol, ..Rule::new(r.family, r.priority, to_local) };
-        **r == plain
-    };
-    match rules.iter().position(is_local) {
-        // A jump may lead past it.
-        Some(at) if !rules[..at].iter().any(|r| matches!(r.action, Action::Goto(_))) => {
-            rules[..at].to_vec()
-        }
-        _ => rules,
-    }
 }
 
 fn behaviours<'a>(routes: &[&'a Route], length: usize) -> Vec<Behaviour<'a>> {

@@ -93,7 +93,12 @@ fn judge_answer(
         Some(oif) => return Judgement::NoPromise(NoPromise::Bound(oif)),
     };
     let Some(expected) = state.expected(&owners, flow.to) else {
-        return Judgement::NoPromise(NoPromise::NoUplink(first));
+        // Nobody's client, but the host itself: ::1, 127.0.0.1, a link-local address of its own.
+        return if is_kept(answer) {
+            Judgement::Kept
+        } else {
+            Judgement::NoPromise(NoPromise::NoUplink(first))
+        };
     };
     match expected.judge(state, flow.family(), answer) {
         Err(fault) => Judgement::Wrong(fault),
@@ -121,7 +126,7 @@ fn judge_request(
     if owners.is_empty() {
         return Judgement::NoPromise(NoPromise::Forwarded);
     }
-    if answer.paths().next().is_some() && answer.paths().all(|p| p.kind == RouteKind::Local) {
+    if is_kept(answer) {
         return Judgement::Kept;
     }
     let client = flow.from.unwrap_or(flow.to);
@@ -137,4 +142,8 @@ fn judge_request(
         }
         _ => Judgement::NoPromise(NoPromise::OtherDoor(iif)),
     }
+}
+
+fn is_kept(answer: &Answer<'_>) -> bool {
+    answer.paths().next().is_some() && answer.paths().all(|p| p.kind == RouteKind::Local)
 }

@@ -17,16 +17,18 @@ pub mod classes;
 mod judge;
 mod right;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::config::Config;
+use crate::diff::Change;
 use crate::lookup::{Doubt, Flow, Kind, Lookup, Refusal, Strange, Trace, Unknown, Variant};
 use crate::model::route::RTNH_F_LINKDOWN;
 use crate::model::{Hop, Route, Rule, Snapshot};
 use crate::plan::Plan;
 use crate::prefix::{Family, address_bits};
-use crate::suppose::{carrier_lost, link_down};
+use crate::suppose::{carrier_lost, link_down, take};
 use classes::Classes;
 pub use judge::{Judgement, NoPromise, judge};
 use right::{Expected, Host, State, is_link_local};
@@ -177,6 +179,30 @@ pub fn verify_now(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Report {
     ask_all(snapshot, config, plan, Scope::Now)
 }
 
+/// Asks everything about the host as it will be when the changes that are pending are made: what is
+/// wrong then is no work of ours, and `multihome apply` does not mend it. Answers of an uplink that
+/// somebody else's numbers keep from having its rules are left out; that is known, and said.
+#[must_use]
+pub fn verify_settled(
+    snapshot: &Snapshot,
+    config: &Config,
+    plan: &Plan,
+    changes: &[Change],
+) -> Report {
+    let mut settled = Cow::Borrowed(snapshot);
+    if !changes.is_empty() {
+        take(settled.to_mut(), changes);
+    }
+    let mut report = verify_now(&settled, config, plan);
+    let frozen = |f: &Finding| {
+        let planned = plan.uplinks.iter().find(|p| p.uplink.link == f.owner);
+        planned.is_some_and(|p| p.frozen.contains(&f.flow.family()))
+    };
+    report.wrong.retain(|f| !frozen(f));
+    report.unproven.retain(|f| !frozen(f));
+    report
+}
+
 fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, scope: Scope) -> Report {
     let shortcuts = matches!(scope, Scope::All | Scope::Now);
     let mut report = Report::default();
@@ -311,10 +337,14 @@ impl<'r> Asker<'r> {
     ) -> Option<BTreeSet<u32>> {
         let Question { source, to, variant } = question;
         let plain = expected.answer(source.address, to);
-        if variant.is_some_and(|v| !v.concerns(&plain)) {
+        let concerned = variant.is_none_or(|v| v.concerns(&plain));
+        // Rules that come before the one for `local` tell requests apart, too.
+        let early =
+            variant.filter(|v| v.early && v.concerns(&Flow::incoming(0, to, source.address)));
+        if !concerned && early.is_none() {
             return None;
         }
-        let kind = variant.map(|v| v.kind).unwrap_or_default();
+        let kind = variant.map(|v| v.kind).filter(|_| concerned).unwrap_or_default();
         let out = plain.clone().of_kind(kind);
         self.report.questions += 1;
         let (trace, links) = match failed {
@@ -333,13 +363,18 @@ impl<'r> Asker<'r> {
         let owner = expected.owner();
         let verdict = expected.judge(state, Family::of(to), &trace.answer);
         self.note(owner, out, failed, &trace.answer.doubts, verdict);
-        if let Some(request) = expected.request(state, source.address, to, &trace.answer) {
-            // Who will own the socket is not known when it comes in.
-            let request = request.of_kind(Kind { uid: 0, ..kind.reversed() });
-            let answer = lookup.ask(&request);
-            self.report.questions += 1;
-            let verdict = expected.judge_request(state, Family::of(to), &answer);
-            self.note(owner, request, failed, &answer.doubts, verdict);
+        let mut kinds = vec![kind.reversed()];
+        kinds.extend(early.map(|v| v.kind));
+        for request in expected.requests(state, source.address, to, &trace.answer) {
+            let iif = request.iif.filter(|iif| source.owners.contains(iif));
+            for kind in &kinds {
+                // Who will own the socket is not known when it comes in.
+                let request = request.clone().of_kind(Kind { uid: 0, ..*kind });
+                let answer = lookup.ask(&request);
+                self.report.questions += 1;
+                let verdict = expected.judge_request(state, Family::of(to), &answer);
+                self.note(iif.unwrap_or(owner), request, failed, &answer.doubts, verdict);
+            }
         }
         Some(links)
     }

@@ -282,23 +282,30 @@ impl Expected<'_> {
         Flow { oif, bound: oif.is_some(), ..Flow::reply(from, to) }
     }
 
-    /// The request of the client, by the link that the answer leaves by; none where none can come, or
-    /// none is answered.
-    pub(super) fn request(
+    /// The requests of the client: by the link that the answer leaves by, and by each other one that has
+    /// the address; none where none can come, or none is answered.
+    pub(super) fn requests(
         &self,
         state: &State<'_>,
         address: IpAddr,
         client: IpAddr,
         answer: &Answer<'_>,
-    ) -> Option<Flow> {
-        let Place::Behind { links, .. } = &self.place else { return None };
-        let mut by = answer.paths().map(|p| p.link).peekable();
-        by.peek()?;
-        let own = || links.iter().find(|l| self.owners.contains(l)).or(links.first()).copied();
-        let iif = by.find(|l| links.contains(l)).or_else(own)?;
-        let link = state.snapshot.link(iif)?;
-        (link.is_up() && link.has_carrier() && state.owns(address))
-            .then(|| Flow::incoming(iif, client, address))
+    ) -> Vec<Flow> {
+        let Place::Behind { links, .. } = &self.place else { return Vec::new() };
+        if answer.paths().next().is_none() || !state.owns(address) {
+            return Vec::new();
+        }
+        let mut doors: BTreeSet<u32> =
+            links.iter().copied().filter(|l| self.owners.contains(l)).collect();
+        if doors.len() < 2 {
+            let by = answer.paths().map(|p| p.link).find(|l| links.contains(l));
+            doors = by.or(doors.first().copied()).or(links.first().copied()).into_iter().collect();
+        }
+        let works = |iif: &u32| {
+            state.snapshot.link(*iif).is_some_and(|link| link.is_up() && link.has_carrier())
+        };
+        let flow = |iif| Flow::incoming(iif, client, address);
+        doors.into_iter().filter(works).map(flow).collect()
     }
 
     pub(super) fn judge(

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use multihome_core::diff::{diff, revert};
 use multihome_core::model::Route;
-use multihome_core::verify::{Report, verify_now};
+use multihome_core::verify::{Report, verify_settled};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 
@@ -59,13 +59,12 @@ pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
 /// elsewhere all the same. None when that need not or cannot be asked.
 fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report>, Failure> {
     let Seen { snapshot, plan, changes } = seen;
-    let settled = snapshot.is_complete() && plan.conflicts.is_empty() && changes.is_empty();
-    if !settled || plan.uplinks.is_empty() {
+    if !snapshot.is_complete() || plan.uplinks.is_empty() {
         return Ok(None);
     }
     if args.snapshot.is_some() {
         let few = snapshot.routes().take(MAX_ASKED + 1).count() <= MAX_ASKED;
-        return Ok(few.then(|| verify_now(snapshot, config, plan)));
+        return Ok(few.then(|| verify_settled(snapshot, config, plan, changes)));
     }
     // The plan does not depend on all routes; where a packet goes does.
     let routes = Cell::new(0);
@@ -81,7 +80,7 @@ fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report
     }
     kernel.circumstances(&mut all);
     all.table_names.clone_from(&snapshot.table_names);
-    Ok(all.is_complete().then(|| verify_now(&all, config, plan)))
+    Ok(all.is_complete().then(|| verify_settled(&all, config, plan, changes)))
 }
 
 /// Shows what `apply` would change.

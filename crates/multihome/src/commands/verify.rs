@@ -16,6 +16,7 @@ use crate::config_files;
 use crate::error::{self, Failure, PENDING};
 use crate::output::{self, Style};
 use crate::words;
+use crate::words::status::lost;
 use crate::words::verify::Verified;
 use crate::words::what_if::WhatIf;
 
@@ -46,7 +47,7 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
     let mut supposed = Vec::new();
     for supposition in &args.supposed.0 {
         let previous = at_once.clone();
-        let along = happen(&mut at_once, supposition, &mut memory)?;
+        let along = happen(&mut at_once, supposition, &new_config, &mut memory)?;
         supposed.push(words::what_if::supposed(supposition, &along, at_once != previous));
     }
     supposed.extend(named.iter().map(|f| format!("configured by {}", f.display())));
@@ -74,6 +75,7 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
         before: judged_before.with(&names[0]),
         at_once: judged_then.with(&names[1]),
         settled: judged_settled.with(&names[2]),
+        lost: lost_by_then(&before, &judged_before.plan, &settled, &judged_settled.plan),
     };
     if args.reading.json {
         output::json(&what_if.json())?;
@@ -82,6 +84,14 @@ pub fn what_if(named: Option<&Path>, args: &WhatIfArgs) -> Result<u8, Failure> {
         before.incomplete.iter().for_each(|why| log::warn!("incomplete: {why}"));
     }
     Ok(if judged_settled.report.is_right() { 0 } else { PENDING })
+}
+
+/// What uplinks have lost that they had before.
+fn lost_by_then(before: &Snapshot, had: &Plan, then: &Snapshot, has: &Plan) -> Vec<String> {
+    let known = lost(before, had);
+    let mut new = lost(then, has);
+    new.retain(|l| !known.contains(l));
+    new
 }
 
 /// A host with its plan, and what is right of it.
@@ -110,6 +120,7 @@ impl Judged {
 fn happen(
     snapshot: &mut Snapshot,
     what: &Supposition,
+    config: &Config,
     memory: &mut Memory,
 ) -> Result<Vec<Consequence>, Failure> {
     let along = suppose::suppose(snapshot, what).map_err(Failure::Impossible)?;
@@ -118,5 +129,6 @@ fn happen(
     {
         memory.park(link);
     }
+    memory.update(snapshot, config);
     Ok(along)
 }

@@ -17,6 +17,7 @@ use super::doubt::{SELECTOR, doubt, reason};
 use super::fault::{
     NO_ROUTE, accepted, fault, refusal, sanity, without_local as words_without_local,
 };
+use super::rival::deletion;
 use super::{plural, wrap};
 use crate::output::Style;
 
@@ -36,6 +37,9 @@ pub struct Report {
     pub verdict: Word,
     /// The same in one sentence, with what would change it.
     pub summary: String,
+    /// The command for that, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// One look-up.
@@ -121,13 +125,15 @@ impl Report {
     /// What there is to say; `kernel` is what the kernel answered, where it was asked.
     pub fn new(said: &Explanation<'_>, snapshot: &Snapshot, kernel: Option<Asked>) -> Report {
         let names = snapshot.names();
+        let (summary, command) = summary(said, snapshot, &names);
         Report {
             flow: said.flow.arguments(&names),
             lookup: LookUp::new(&said.trace, &names),
             connected: said.again.as_ref().map(|(_, trace)| LookUp::new(trace, &names)),
             kernel,
             verdict: Word::of(&said.judgement),
-            summary: summary(said, snapshot, &names),
+            summary,
+            command,
         }
     }
 
@@ -157,6 +163,9 @@ impl Report {
             Word::NoPromise => last.trim_end().to_owned(),
         });
         out.push('\n');
+        if let Some(command) = &self.command {
+            let _ = writeln!(out, "  {command}");
+        }
         out
     }
 }
@@ -338,7 +347,8 @@ impl Word {
     }
 }
 
-fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String {
+/// The last sentence, and the command that would make it another.
+fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> (String, Option<String>) {
     let link = |index: u32| names.link(index);
     let trace = said.again.as_ref().map_or(&said.trace, |(_, trace)| trace);
     let mut text = match &said.judgement {
@@ -373,6 +383,7 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
             no_promise(*why, &trace.answer.paths().collect::<Vec<_>>(), names)
         }
     };
+    let mut command = None;
     match &said.remedy {
         Some(Remedy::Apply(count)) => {
             let _ = write!(
@@ -384,10 +395,10 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
         Some(Remedy::Without(rule)) => {
             let _ = write!(
                 text,
-                "; without rule {} of somebody else's, which comes before multihome's, it would \
-                 not",
-                rule.display(names)
+                "; without that rule, which is somebody else's and asked before multihome's, it \
+                 would be right"
             );
+            command = Some(deletion(rule, names));
         }
         Some(Remedy::LooseFilter(iif)) => {
             let name = snapshot.link(*iif).map_or("", |l| l.name.as_str());
@@ -413,16 +424,20 @@ fn summary(said: &Explanation<'_>, snapshot: &Snapshot, names: &Names) -> String
     let is_own = snapshot.addresses().any(|a| a.local == flow.to);
     if is_own && without_local(snapshot).contains(&flow.family()) {
         let (what, cure) = words_without_local(flow.family());
-        let _ = write!(text, "; {what}; `{cure}` would change that");
+        let _ = write!(text, "; {what}, and needs it");
+        command = Some(cure);
     }
-    text
+    (text, command)
 }
 
 /// The link that has the host's own address.
 fn owner(said: &Explanation<'_>, snapshot: &Snapshot) -> u32 {
     let flow = said.again.as_ref().map_or(&said.flow, |(flow, _)| flow);
     let own = if flow.iif.is_some() { Some(flow.to) } else { flow.from };
-    snapshot.addresses().find(|a| Some(a.local) == own).map_or(0, |a| a.link)
+    let owners: Vec<u32> = own.map(|a| snapshot.owners(a).collect()).unwrap_or_default();
+    // Of several the one that is asked.
+    let asked = flow.iif.filter(|iif| owners.contains(iif));
+    asked.or(owners.first().copied()).unwrap_or(0)
 }
 
 fn no_promise(why: NoPromise, paths: &[&Path<'_>], names: &Names) -> String {

@@ -51,7 +51,16 @@ pub fn conflict(conflict: &Conflict, names: &Names) -> (String, String) {
                 if uplinks.is_empty() { "multihome".into() } else { words(uplinks) },
                 rule.display(names)
             ),
-            "set another `base` (as 20000), or stop the other tool".into(),
+            // In front of ours it would be asked first: with a higher base it is.
+            format!(
+                "take that rule away if nobody needs it, set a lower `base`{}, or stop the other \
+                 tool",
+                if rule.priority > 2_000 {
+                    format!(" (as {})", rule.priority / 2_000 * 1_000)
+                } else {
+                    String::new()
+                }
+            ),
         ),
         Conflict::SharedTable { uplink, other, table } => (
             format!(

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use multihome_core::config::Config;
 use multihome_core::conflict::Conflict;
+use multihome_core::doctor::without_main;
 use multihome_core::model::names::word;
 use multihome_core::model::{Names, Rule};
 use multihome_core::plan::{Note, Planned};
@@ -351,6 +352,11 @@ fn verdict(
         return (Verdict::NoUplinks, "nothing to do: no interface has a gateway".into());
     }
     let mut lost = lost(snapshot, plan);
+    for family in without_main(snapshot, plan) {
+        lost.push(format!(
+            "what this host sends of its own accord finds no {family} way (`multihome doctor`)"
+        ));
+    }
     if let Some(Answers { wrong: wrong @ 1.., .. }) = answers {
         let verb = if *wrong == 1 { "is" } else { "are" };
         lost.push(format!("{} {verb} not right", plural(*wrong, "answer")));
@@ -373,7 +379,7 @@ fn verdict(
 }
 
 /// What the uplinks have lost, so that they cannot answer.
-fn lost(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
+pub fn lost(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
     let mut lost = Vec::new();
     for planned in &plan.uplinks {
         let uplink = &planned.uplink;

@@ -28,6 +28,8 @@ pub struct WhatIfJson {
     pub new_uplinks: Vec<String>,
     /// Interfaces that would be uplinks no more.
     pub lost_uplinks: Vec<String>,
+    /// What uplinks have lost: link, carrier, gateway.
+    pub lost: Vec<String>,
 }
 
 /// What is supposed, in words, and what becomes of other addresses by that; `changes` is whether
@@ -76,6 +78,8 @@ pub struct WhatIf<'a> {
     pub at_once: Verified<'a>,
     /// After multihome's steps.
     pub settled: Verified<'a>,
+    /// What uplinks have lost then, as `status` says it.
+    pub lost: Vec<String>,
 }
 
 impl WhatIf<'_> {
@@ -94,6 +98,10 @@ impl WhatIf<'_> {
         line("then:", &self.at_once);
         if !commands.is_empty() {
             line(&format!("after {}:", plural(commands.len(), "change")), &self.settled);
+        }
+        for lost in &self.lost {
+            let text = format!("{lost}: what its addresses answer is lost, or refused");
+            wrap(&mut out, "", "  ", &style.warn(&text));
         }
         for name in self.new_uplinks() {
             let _ = writeln!(out, "{} becomes an uplink", word(&name));
@@ -134,6 +142,7 @@ impl WhatIf<'_> {
             settled: self.settled.json(),
             new_uplinks: self.new_uplinks(),
             lost_uplinks: self.lost_uplinks(),
+            lost: self.lost.clone(),
         }
     }
 

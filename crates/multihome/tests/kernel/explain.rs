@@ -128,7 +128,7 @@ fn a_rule_in_front_of_ours_is_named() {
     world.must("apply");
     world.ip("rule add pref 5 from all lookup main");
     let ask = format!("explain {SECOND} {FAR}");
-    assert_says(&world, &ask, 2, "without rule 5: from all lookup main of somebody else's");
+    assert_says(&world, &ask, 2, "ip -4 rule del pref 5 from all lookup main");
 }
 
 fn a_card_without_a_gateway_is_named() {

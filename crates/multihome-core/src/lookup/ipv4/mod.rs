@@ -124,10 +124,11 @@ impl<'a> Lookup<'a> {
     fn own_gateway(&self, merged: bool, end: &End<'a>) -> Option<Doubt<'a>> {
         let End::Route(_, route, Some(hop)) = *end else { return None };
         let gateway = hop.gateway.filter(|g| g.is_ipv4() && hop.flags & RTNH_F_ONLINK == 0)?;
-        // All that leads to the loopback is this host's.
+        // All that leads to the loopback is this host's. An address that is local by another link is a
+        // gateway like others: it was looked up by the hop's own link (`flowi4_oif`).
         let ours = hop.link == self.loopback
-            || self.made_local.iter().any(|p| p.contains(gateway))
-            || !self.owners(merged, gateway).is_empty();
+            || self.made_local.iter().any(|(p, link)| *link == hop.link && p.contains(gateway))
+            || self.owners(merged, gateway).contains(&hop.link);
         ours.then_some(Doubt::Route(route, Strange::OwnGateway))
     }
 

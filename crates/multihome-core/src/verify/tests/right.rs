@@ -258,3 +258,35 @@ fn a_thousand_addresses_are_no_thousand_questions() {
     assert!(report.addresses > 900);
     assert!(report.questions < 10_000, "{} questions", report.questions);
 }
+
+#[test]
+fn an_address_on_two_cards_is_asked_for_at_both() {
+    let mut host = host();
+    for link in [2, 3] {
+        add_address(&mut host, link, "192.0.2.1".parse().unwrap(), 32).unwrap();
+    }
+    let host = filtering(managed(host, &Config::default()), "1");
+    let report = report(&host, &Config::default());
+    // Answers leave by one of them, and a strict filter drops what comes in by the other.
+    let dropped: Vec<&Finding> = report
+        .wrong
+        .iter()
+        .filter(|f| f.failed.is_none() && matches!(f.fault, Fault::ReversePath { .. }))
+        .collect();
+    assert!(!dropped.is_empty(), "{:#?}", lines(&report));
+    assert!(dropped.iter().all(|f| f.flow.iif == Some(f.owner)), "{dropped:#?}");
+}
+
+#[test]
+fn a_rule_before_local_tells_requests_apart_too() {
+    let mut host = managed(host(), &Config::default());
+    let local = host.rules_at(Family::V4, 0)[0].clone();
+    host.remove_rule(&local);
+    host.insert_rule(Rule { priority: 100, ..local });
+    let web = Rule { ipproto: Some(6), dport: Some((80, 80)), ..plain(50) };
+    by_the_first_card(&mut host, Rule { iif: Some("ens6".into()), ..web });
+    let report = report(&host, &Config::default());
+    let found = report.wrong.iter().find(|f| f.flow.iif == Some(3) && f.flow.dport == 80);
+    assert!(found.is_some(), "{:#?}", lines(&report));
+    assert!(matches!(found.unwrap().fault, Fault::Forwarded { by: 2 }), "{found:?}");
+}

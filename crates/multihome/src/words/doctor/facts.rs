@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use multihome_core::Family;
 use multihome_core::conflict::Conflict;
-use multihome_core::doctor::{Fact, WrongAnswer};
+use multihome_core::doctor::Fact;
 use multihome_core::model::host::UdpSocket;
 use multihome_core::model::names::word;
 use multihome_core::model::{Names, Neighbour, Route, Rule};
 use multihome_core::plan::Note;
+use multihome_core::verify::Finding;
 
 use super::{Found, sysctls};
 use crate::words::fault::{explain, fault};
@@ -58,18 +59,9 @@ fn words(fact: &Fact, names: &Names) -> Words {
         },
         Fact::Conflict(c) => in_the_way(c, names),
         Fact::NotInSync { changes, .. } => not_in_sync(fact, *changes),
-        Fact::WrongAnswers { first: WrongAnswer(first), wrong, asked } => Words {
-            subject: names.link(first.owner).into_owned(),
-            evidence: format!(
-                "{wrong} of {asked} answers are not right: {}",
-                fault(&first.fault, first.owner, names)
-            ),
-            consequence: "who asks gets no answer, or one by the wrong door, although all of \
-                          multihome's is there"
-                .into(),
-            remedy: "see which, and why".into(),
-            commands: vec!["multihome verify".into(), explain(&first.flow, names)],
-        },
+        Fact::WrongAnswers { first, remedy, owners, wrong, asked, pending } => {
+            wrong_answers(first, remedy.as_deref(), owners, (*wrong, *asked, *pending), names)
+        }
         Fact::MetricsDrift { held, wanted } => Words {
             subject: leaves_by(held, names),
             evidence: format!(
@@ -159,9 +151,7 @@ fn in_the_way(c: &Conflict, names: &Names) -> Words {
 
 fn not_in_sync(fact: &Fact, changes: usize) -> Words {
     let consequence = match fact {
-        Fact::NotInSync { wrong: Some(0), .. } => {
-            "nothing is wrong yet: with one uplink main answers by the right door".into()
-        }
+        Fact::NotInSync { wrong: Some(0), .. } => "no answer goes wrong as it stands".into(),
         Fact::NotInSync { wrong: Some(n), .. } => {
             let (answers, are) = (plural(*n, "answer"), if *n == 1 { "is" } else { "are" });
             format!("{answers} {are} not right, and `multihome verify` shows which")
@@ -183,6 +173,39 @@ fn not_in_sync(fact: &Fact, changes: usize) -> Words {
         consequence,
         remedy: APPLY.into(),
         commands: vec!["multihome apply".into()],
+    }
+}
+
+fn wrong_answers(
+    first: &Finding,
+    rule: Option<&Rule>,
+    owners: &[u32],
+    (wrong, asked, pending): (usize, usize, usize),
+    names: &Names,
+) -> Words {
+    let owners: Vec<_> = owners.iter().map(|l| names.link(*l)).collect();
+    let there = match pending {
+        0 => "although all of multihome's is there",
+        _ => "and what is pending does not change that",
+    };
+    let mut commands = vec!["multihome verify".into(), explain(&first.flow, names)];
+    commands.splice(..0, rule.map(|r| deletion(r, names)));
+    Words {
+        subject: owners.join(", "),
+        evidence: format!(
+            "{wrong} of {asked} answers are not right: {}",
+            fault(&first.fault, first.owner, names)
+        ),
+        consequence: format!("who asks gets no answer, or one by the wrong door, {there}"),
+        remedy: match rule {
+            Some(_) => {
+                "that rule is somebody else's: take it away if nobody needs it; what is not \
+                         right is seen by"
+            }
+            None => "see which, and why",
+        }
+        .into(),
+        commands,
     }
 }
 
@@ -279,7 +302,19 @@ fn of_rules(fact: &Fact, names: &Names) -> Words {
                 commands,
             }
         }
-        Fact::MainRule { family } => Words {
+        Fact::MainRule { family, refusing: Some(rule) } => Words {
+            subject: "main".into(),
+            evidence: format!(
+                "{family} rule {} refuses everything before main is looked up",
+                rule.display(names)
+            ),
+            consequence: "what this host sends of its own accord, and what it gets for others, \
+                          is refused"
+                .into(),
+            remedy: "take it away, or let it ask for less".into(),
+            commands: vec![deletion(rule, names)],
+        },
+        Fact::MainRule { family, refusing: None } => Words {
             subject: "main".into(),
             evidence: format!("there is no {family} rule that looks up main for everything"),
             consequence: "what this host sends of its own accord, and what it gets for others, \
@@ -365,6 +400,10 @@ fn catch_all(
         commands.push(format!("ip {} rule add pref {priority} {what}", family.flag()));
     }
     commands.extend(pair.iter().map(|(rule, _)| deletion(rule, names)));
+    if route.is_none() {
+        // Behind ours it would refuse what the host sends of its own accord.
+        commands = vec![deletion(rule, names)];
+    }
     Words {
         subject: uplinks.join(", "),
         evidence: format!(
@@ -372,7 +411,9 @@ fn catch_all(
             rule.display(names)
         ),
         consequence: format!("{family} answers of {} {door}", uplinks.join(", ")),
-        remedy: if companion.is_some() {
+        remedy: if route.is_none() {
+            "take it away, or let it ask for less; who made it may do so again"
+        } else if companion.is_some() {
             "give both priorities behind multihome's; who made them may do so again"
         } else {
             "give it a priority behind multihome's; who made it may do so again"

@@ -10,8 +10,7 @@ use multihome_core::Snapshot;
 use multihome_core::doctor::{Diagnosis, Lack, Severity};
 use serde::Serialize;
 
-use super::plural;
-use super::rival::wrap;
+use super::{escaped, plural, wrap};
 use crate::output::Style;
 
 /// What the doctor says.
@@ -154,14 +153,19 @@ impl Found {
             Severity::Note => style.dim("note:"),
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{severity} {}: {}", style.bold(self.id), self.subject);
-        wrap(out, "  ", "  ", &self.evidence);
-        wrap(out, "  ", "  ", &format!("So: {}", self.consequence));
+        let _ = writeln!(out, "{severity} {}: {}", style.bold(self.id), shown(&self.subject));
+        wrap(out, "  ", "  ", &shown(&self.evidence));
+        wrap(out, "  ", "  ", &format!("So: {}", shown(&self.consequence)));
         let colon = if self.commands.is_empty() { "" } else { ":" };
-        wrap(out, "  ", "  ", &format!("Cure: {}{colon}", self.remedy));
+        wrap(out, "  ", "  ", &format!("Cure: {}{colon}", shown(&self.remedy)));
         // Lines to be pasted are never broken.
         for command in &self.commands {
-            let _ = writeln!(out, "    {command}");
+            let _ = writeln!(out, "    {}", shown(command));
         }
     }
+}
+
+/// Links can be named as they like: no terminal obeys them, and no line ends in them.
+fn shown(text: &str) -> String {
+    escaped(text).replace('\n', "\\n")
 }
