@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use multihome_core::diff::{diff, revert};
 use multihome_core::model::Route;
-use multihome_core::verify::{Report, verify_settled};
+use multihome_core::verify::{Report, extent, verify_settled};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
 
@@ -30,6 +30,8 @@ use crate::words::status::{Status, Verdict, Watch};
 const MAX_SNAPSHOT: u64 = 1 << 30;
 /// With more routes than that `status` asks no answers: it is to be quick, and small, where a million are.
 const MAX_ASKED: usize = 20_000;
+/// Nor with more questions: with hundreds of rules for ports there are millions.
+const MAX_EXTENT: usize = 100_000;
 
 /// Shows how the host stands.
 pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
@@ -63,7 +65,8 @@ fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report
         return Ok(None);
     }
     if args.snapshot.is_some() {
-        let few = snapshot.routes().take(MAX_ASKED + 1).count() <= MAX_ASKED;
+        let few = snapshot.routes().take(MAX_ASKED + 1).count() <= MAX_ASKED
+            && extent(snapshot) <= MAX_EXTENT;
         return Ok(few.then(|| verify_settled(snapshot, config, plan, changes)));
     }
     // The plan does not depend on all routes; where a packet goes does.
@@ -80,7 +83,8 @@ fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report
     }
     kernel.circumstances(&mut all);
     all.table_names.clone_from(&snapshot.table_names);
-    Ok(all.is_complete().then(|| verify_settled(&all, config, plan, changes)))
+    let asked = all.is_complete() && extent(&all) <= MAX_EXTENT;
+    Ok(asked.then(|| verify_settled(&all, config, plan, changes)))
 }
 
 /// Shows what `apply` would change.

@@ -369,8 +369,10 @@ fn verdict(
     let mut summary = match answers {
         Some(Answers { unproven: 0, .. }) => format!("all is well: {uplinks} {by_door}"),
         Some(_) => format!("in sync: whether {uplinks} {by_door} is not proven"),
-        // More routes than are worth a question that is asked often.
-        None => format!("in sync: whether {uplinks} {by_door} was not asked, for the many routes"),
+        // More than is worth a command that is typed often.
+        None => format!(
+            "in sync: whether {uplinks} {by_door} was not asked, for the many routes or rules"
+        ),
     };
     if let Some(primary) = &config.primary.value {
         let _ = write!(summary, ", {primary} is left to main");

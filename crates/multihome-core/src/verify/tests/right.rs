@@ -290,3 +290,13 @@ fn a_rule_before_local_tells_requests_apart_too() {
     assert!(found.is_some(), "{:#?}", lines(&report));
     assert!(matches!(found.unwrap().fault, Fault::Forwarded { by: 2 }), "{found:?}");
 }
+
+#[test]
+fn the_extent_is_no_less_than_what_is_asked() {
+    let mut host = managed(host(), &Config::default());
+    by_the_first_card(&mut host, Rule { ipproto: Some(6), sport: Some((443, 443)), ..plain(50) });
+    let plan = plan::make(&host, &Config::default(), &Memory::default());
+    let report = verify_now(&host, &Config::default(), &plan);
+    // Each answer has its request.
+    assert!(report.questions <= 2 * extent(&host), "{} of {}", report.questions, extent(&host));
+}
