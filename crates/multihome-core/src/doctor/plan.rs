@@ -1,6 +1,5 @@
 //! What the plan says itself: what stands in its way, what it notes, what is still to be done.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{Check, Fact, Judged, Lack, Patient};
@@ -10,7 +9,7 @@ use crate::lookup::Lookup;
 use crate::model::{Route, Rule};
 use crate::plan::Note;
 use crate::prefix::Family;
-use crate::suppose::take;
+use crate::suppose::settled;
 use crate::verify::{Finding, verify_now, verify_settled};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -87,10 +86,7 @@ fn wrong_answers(patient: &Patient<'_>) -> Judged {
 /// The rule of somebody else's without which the answer would be right.
 fn remedy(patient: &Patient<'_>, finding: &Finding) -> Option<Box<Rule>> {
     let Patient { snapshot, config, plan, changes, .. } = *patient;
-    let mut settled = Cow::Borrowed(snapshot);
-    if !changes.is_empty() {
-        take(settled.to_mut(), changes);
-    }
+    let settled = settled(snapshot, changes);
     let lookup = Lookup::new(&settled);
     match explain(&lookup, config, plan, &[], &finding.flow).remedy {
         Some(Remedy::Without(rule)) => Some(rule),

@@ -12,6 +12,7 @@ mod address;
 mod link;
 mod route;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 pub use address::{add_address, del_address};
@@ -96,6 +97,16 @@ pub fn suppose(
         Supposition::DelRoute(words) => del_route(snapshot, words)?,
     }
     Ok(Vec::new())
+}
+
+/// The host after changes that are pending; the same one where there are none.
+#[must_use]
+pub fn settled<'a>(snapshot: &'a Snapshot, changes: &[Change]) -> Cow<'a, Snapshot> {
+    let mut settled = Cow::Borrowed(snapshot);
+    if !changes.is_empty() {
+        take(settled.to_mut(), changes);
+    }
+    settled
 }
 
 /// Makes steps of ours happen to a snapshot, all of which succeed.

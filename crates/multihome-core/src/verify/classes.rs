@@ -3,7 +3,8 @@
 //! The ends of all prefixes that a look-up compares an address with (destinations and sources of
 //! routes, `from` and `to` of rules, and what the kernel treats in its own way) cut the address space into
 //! intervals; inside one, every look-up finds the same. A client's address is compared with `from` only
-//! by what it sends, and so only by rules that are asked before `lookup local`. Then intervals for which each table holds routes
+//! by what it sends, and so only by rules that are asked before `lookup local`. Then intervals for
+//! which each table holds routes
 //! that differ in nothing but their prefixes are one class: a table of 5,000 routes by 50 gateways
 //! comes down to hundreds of classes. So one address stands for a class, and the classes together are
 //! all addresses.

@@ -17,7 +17,6 @@ pub mod classes;
 mod judge;
 mod right;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -28,7 +27,7 @@ use crate::model::route::RTNH_F_LINKDOWN;
 use crate::model::{Hop, Route, Rule, Snapshot};
 use crate::plan::Plan;
 use crate::prefix::{Family, address_bits};
-use crate::suppose::{carrier_lost, link_down, take};
+use crate::suppose::{carrier_lost, link_down, settled};
 use classes::Classes;
 pub use judge::{Judgement, NoPromise, judge};
 use right::{Expected, Host, State, is_link_local};
@@ -202,11 +201,7 @@ pub fn verify_settled(
     plan: &Plan,
     changes: &[Change],
 ) -> Report {
-    let mut settled = Cow::Borrowed(snapshot);
-    if !changes.is_empty() {
-        take(settled.to_mut(), changes);
-    }
-    let mut report = verify_now(&settled, config, plan);
+    let mut report = verify_now(&settled(snapshot, changes), config, plan);
     let frozen = |f: &Finding| {
         let planned = plan.uplinks.iter().find(|p| p.uplink.link == f.owner);
         planned.is_some_and(|p| p.frozen.contains(&f.flow.family()))
@@ -375,8 +370,11 @@ impl<'r> Asker<'r> {
         };
         let owner = expected.owner();
         let verdict = expected.judge(state, Family::of(to), &trace.answer);
-        self.note(owner, out, failed, &trace.answer.doubts, verdict);
-        let mut kinds = vec![kind.reversed()];
+        let mut kinds = Vec::new();
+        if concerned {
+            self.note(owner, out, failed, &trace.answer.doubts, verdict);
+            kinds.push(kind.reversed());
+        }
         kinds.extend(early.map(|v| v.kind));
         for request in expected.requests(state, source.address, to, &trace.answer) {
             let iif = request.iif.filter(|iif| source.owners.contains(iif));

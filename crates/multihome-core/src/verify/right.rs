@@ -79,8 +79,6 @@ pub(super) enum Place {
     /// Behind one of these links.
     Behind {
         links: BTreeSet<u32>,
-        /// A local network.
-        local: bool,
         /// What main says of the network, if anything.
         main: Main,
         /// It takes a socket that is bound to this link (link-local addresses).
@@ -189,7 +187,7 @@ impl<'a> State<'a> {
             owners.iter().copied().filter(|o| self.host.door(*o, family).is_some()).collect();
         if is_link_local(to) {
             let oif = Some(*doors.first()?);
-            return Some(Place::Behind { links: doors, local: false, main: Main::Silent, oif });
+            return Some(Place::Behind { links: doors, main: Main::Silent, oif });
         }
         let best = self
             .longest(TABLE_MAIN, to)
@@ -204,8 +202,8 @@ impl<'a> State<'a> {
             let own = !by_main.is_empty()
                 && by_main.iter().all(|l| owners.contains(l))
                 && specific.is_some_and(|r| r.hops.iter().all(|h| h.gateway.is_none()));
-            let (local, main, oif) = (true, Main::Local, None);
-            return own.then_some(Place::Behind { links: by_main, local, main, oif });
+            let (main, oif) = (Main::Local, None);
+            return own.then_some(Place::Behind { links: by_main, main, oif });
         }
         let is_uplink = |link: &u32| self.host.uplinks.contains_key(link);
         let main = match specific.map(|r| r.kind) {
@@ -218,12 +216,11 @@ impl<'a> State<'a> {
         };
         let mut links: BTreeSet<u32> =
             by_main.into_iter().filter(|l| self.host.door(*l, family).is_none()).collect();
-        let local = main == Main::Local;
-        if !local {
+        if main != Main::Local {
             // Also where an uplink of the other family alone has the network: both will do.
             links.extend(doors);
         }
-        Some(Place::Behind { links, local, main, oif: None })
+        Some(Place::Behind { links, main, oif: None })
     }
 
     /// Whether a link has no way out: down, without carrier, or without a gateway.
@@ -335,7 +332,8 @@ impl Expected<'_> {
             (Place::Behind { .. }, Outcome::Sent(path)) if path.kind == RouteKind::Local => {
                 Err(Fault::Kept)
             }
-            (Place::Behind { links, local, main, .. }, Outcome::Sent(path)) => {
+            (Place::Behind { links, main, .. }, Outcome::Sent(path)) => {
+                let local = *main == Main::Local;
                 if links.contains(&path.link) {
                     return Ok(None);
                 }
@@ -348,11 +346,11 @@ impl Expected<'_> {
                 if is_free && !leads_out && path.route.is_some_and(is_network) {
                     return Ok(None);
                 }
-                let accepted = self.allowed(state, family, path.route, path.link, *local);
+                let accepted = self.allowed(state, family, path.route, path.link, local);
                 accepted.map(Some).ok_or_else(|| Fault::Door {
                     by: path.link,
                     right: links.iter().copied().collect(),
-                    local: *local,
+                    local,
                     rule: path.rule.cloned().map(Box::new),
                 })
             }
@@ -394,7 +392,7 @@ impl Expected<'_> {
                 Outcome::Refused { by: By::Sanity(Sanity::ReversePath(back)), .. } => {
                     // By where the answer goes, which the configuration may want so.
                     let by = back.and_then(|r| r.hops.first()).map_or(0, |h| h.link);
-                    let local = matches!(self.place, Place::Behind { local: true, .. });
+                    let local = matches!(self.place, Place::Behind { main: Main::Local, .. });
                     if let Some(accepted) = self.allowed(state, family, *back, by, local) {
                         return Ok(Some(accepted));
                     }

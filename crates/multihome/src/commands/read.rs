@@ -57,8 +57,8 @@ pub fn status(named: Option<&Path>, args: &Reading) -> Result<u8, Failure> {
     })
 }
 
-/// What becomes of the answers of a host on which all of ours is there: rules of others may send them
-/// elsewhere all the same. None when that need not or cannot be asked.
+/// What becomes of answers when all of ours is there: rules of others may send them elsewhere all the
+/// same. None when that need not or cannot be asked.
 fn answers(config: &Config, args: &Reading, seen: &Seen) -> Result<Option<Report>, Failure> {
     let Seen { snapshot, plan, changes } = seen;
     if !snapshot.is_complete() || plan.uplinks.is_empty() {
