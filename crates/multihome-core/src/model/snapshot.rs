@@ -19,10 +19,11 @@ use super::label::AddressLabel;
 use super::link::Link;
 use super::names::{Names, TABLE_MAIN};
 use super::neighbour::Neighbour;
+use super::netfilter::Netfilter;
 use super::nexthop::Nexthop;
 use super::route::{Route, RouteKey, RouteKind};
 use super::rule::Rule;
-use super::sysctl::Sysctls;
+use super::sysctl::{Raised, Sysctls};
 use crate::prefix::Family;
 pub use event::{Event, Stale};
 
@@ -45,6 +46,10 @@ pub struct Snapshot {
     pub hints: Hints,
     /// What `/proc/sys/net` says; empty where nobody has read it.
     pub sysctls: Sysctls,
+    /// The sysctls that multihome has changed, by path.
+    pub raised: BTreeMap<String, Raised>,
+    /// What nftables and iptables hold; none where nobody has asked or may ask.
+    pub netfilter: Option<Netfilter>,
     /// The neighbours that are gateways, ordered.
     pub neighbours: Vec<Neighbour>,
     /// The address labels, where they are not those that the kernel begins with.

@@ -16,6 +16,17 @@ pub struct Sysctls {
     values: BTreeMap<String, String>,
 }
 
+/// What a sysctl was before multihome changed it, and what it was changed to: while it still is
+/// that, it is ours to put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raised {
+    /// Before.
+    pub was: String,
+    /// After.
+    pub set: String,
+}
+
 /// Keys of `net/ipv4/conf/LINK` that decide about packets; read for `all`, `default` and every link
 /// with an address.
 pub const CONF_V4: [&str; 13] = [

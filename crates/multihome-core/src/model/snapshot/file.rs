@@ -11,10 +11,11 @@ use crate::model::host::Host;
 use crate::model::label::AddressLabel;
 use crate::model::link::Link;
 use crate::model::neighbour::Neighbour;
+use crate::model::netfilter::Netfilter;
 use crate::model::nexthop::Nexthop;
 use crate::model::route::Route;
 use crate::model::rule::Rule;
-use crate::model::sysctl::Sysctls;
+use crate::model::sysctl::{Raised, Sysctls};
 
 /// Lists, which `jq` can take apart.
 #[derive(Serialize, Deserialize)]
@@ -33,6 +34,10 @@ pub(super) struct Flat {
     hints: Hints,
     #[serde(default, skip_serializing_if = "Sysctls::is_empty")]
     sysctls: Sysctls,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    raised: BTreeMap<String, Raised>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    netfilter: Option<Netfilter>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     neighbours: Vec<Neighbour>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +67,8 @@ impl TryFrom<Flat> for Snapshot {
             table_names: flat.table_names,
             hints: flat.hints,
             sysctls: flat.sysctls,
+            raised: flat.raised,
+            netfilter: flat.netfilter,
             neighbours: flat.neighbours,
             labels: flat.labels,
             host: flat.host,
@@ -98,6 +105,8 @@ impl From<Snapshot> for Flat {
             table_names: snapshot.table_names,
             hints: snapshot.hints,
             sysctls: snapshot.sysctls,
+            raised: snapshot.raised,
+            netfilter: snapshot.netfilter,
             neighbours: snapshot.neighbours,
             labels: snapshot.labels,
             host: snapshot.host,
