@@ -168,6 +168,9 @@ fn message(change: &Change) -> Message {
         Change::AddRule(r) => rule::add(r, false),
         Change::DelRule(r) => rule::delete(r),
         Change::SetGroup { link, to, .. } => link::set_group(*link, *to),
+        Change::SetReturnPath { .. } | Change::SetSysctl { .. } => {
+            unreachable!("these hosts forward nothing, and share no network")
+        }
     }
 }
 

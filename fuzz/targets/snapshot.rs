@@ -28,7 +28,9 @@ fuzz_target!(|input: &[u8]| {
                 Change::AddRoute(r) | Change::DelRoute(r) => r.is_ours(),
                 Change::ReplaceRoute { from, to } => from.is_ours() && to.is_ours(),
                 Change::AddRule(r) | Change::DelRule(r) => r.is_ours(),
-                Change::SetGroup { .. } => true,
+                Change::SetGroup { .. }
+                | Change::SetReturnPath { .. }
+                | Change::SetSysctl { .. } => true,
             };
             assert!(ours, "{}", change.command(&names));
         }

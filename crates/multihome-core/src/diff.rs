@@ -15,10 +15,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::names::word;
+use crate::model::netfilter::{Held, TABLE};
 use crate::model::route::{RTNH_F_ONLINK, RouteKey};
-use crate::model::{Names, Route, RouteKind, Rule, Snapshot};
-use crate::plan::Plan;
+use crate::model::sysctl::display;
+use crate::model::{Names, ReturnPath, Route, RouteKind, Rule, Snapshot};
+use crate::plan::{Plan, Returning};
 use crate::prefix::Family;
+use crate::settings;
 
 /// One step from a snapshot to a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,6 +53,22 @@ pub enum Change {
         /// The group that it is put in.
         to: u32,
     },
+    /// The nft table, in one transaction.
+    SetReturnPath {
+        /// What there is of it.
+        from: Held,
+        /// What it becomes; none for no table.
+        to: Option<ReturnPath>,
+    },
+    /// A value of `/proc/sys`.
+    SetSysctl {
+        /// Its path below `/proc/sys`.
+        path: String,
+        /// What it says.
+        from: String,
+        /// What is written.
+        to: String,
+    },
 }
 
 /// The steps from `snapshot` to `plan`.
@@ -64,7 +83,17 @@ pub fn diff(snapshot: &Snapshot, plan: &Plan) -> Vec<Change> {
         // not know that the group was ours.
         changes.extend(leaving);
     }
+    let table = return_path(snapshot, plan);
+    // Marks that nobody looks up any more go before the rules do, and come after them.
+    let (first, last) = match table {
+        Some(Change::SetReturnPath { to: None, .. }) if !removes => (None, None),
+        Some(Change::SetReturnPath { to: None, .. }) => (table, None),
+        _ => (None, table),
+    };
+    changes.extend(first);
     rules(snapshot, plan, removes, &mut changes);
+    changes.extend(last);
+    sysctls(snapshot, plan, removes, &mut changes);
     if removes {
         changes.extend(gone_routes.into_iter().map(Change::DelRoute));
     }
@@ -93,6 +122,15 @@ pub fn revert(changes: &[Change]) -> Vec<Change> {
             Change::SetGroup { link, name, from, to } => {
                 Change::SetGroup { link, name, from: to, to: from }
             }
+            Change::SetReturnPath { from, to } => {
+                // What somebody else had made of it is not brought back.
+                let was = match from {
+                    Held::Whole(table) => Some(table),
+                    Held::Absent | Held::Altered => None,
+                };
+                Change::SetReturnPath { from: to.map_or(Held::Absent, Held::Whole), to: was }
+            }
+            Change::SetSysctl { path, from, to } => Change::SetSysctl { path, from: to, to: from },
         })
         .collect()
 }
@@ -177,6 +215,34 @@ fn groups(snapshot: &Snapshot, plan: &Plan, changes: &mut Vec<Change>) -> Vec<Ch
     leaving
 }
 
+fn return_path(snapshot: &Snapshot, plan: &Plan) -> Option<Change> {
+    let held = &snapshot.netfilter.as_ref()?.table;
+    let to = match (&plan.return_path, held) {
+        (Returning::Unknown, _) | (Returning::Nothing, Held::Absent) => return None,
+        (Returning::Table(table), Held::Whole(is)) if is == table => return None,
+        (Returning::Nothing, _) => None,
+        (Returning::Table(table), _) => Some(table.clone()),
+    };
+    Some(Change::SetReturnPath { from: held.clone(), to })
+}
+
+/// What is to be other than it is, and what was raised and need not be any more.
+fn sysctls(snapshot: &Snapshot, plan: &Plan, removes: bool, changes: &mut Vec<Change>) {
+    let is = |path: &str| snapshot.sysctls.get(path).map(str::to_owned);
+    for (path, to) in &plan.sysctls {
+        if let Some(from) = is(path).filter(|from| from != to) {
+            changes.push(Change::SetSysctl { path: path.clone(), from, to: to.clone() });
+        }
+    }
+    let given_up = snapshot.raised.iter().filter(|(path, _)| !plan.sysctls.contains_key(*path));
+    for (path, raised) in given_up.filter(|_| removes) {
+        // Somebody who has changed it since knows better.
+        if let Some(from) = is(path).filter(|from| settings::is_kept(snapshot, path, from)) {
+            changes.push(Change::SetSysctl { path: path.clone(), from, to: raised.was.clone() });
+        }
+    }
+}
+
 /// A route without what the kernel changes by itself, to be compared with a planned one.
 pub(crate) fn identity(route: &Route) -> Route {
     let mut route = route.clone();
@@ -207,6 +273,10 @@ impl Change {
             Change::SetGroup { name, to, .. } => {
                 format!("ip link set dev {} group {to}", word(name))
             }
+            Change::SetReturnPath { from, to } => table_command(from, to.as_ref()),
+            Change::SetSysctl { path, to, .. } => {
+                format!("sysctl -w {}={to}", word(&display(path)))
+            }
         }
     }
 
@@ -214,7 +284,20 @@ impl Change {
     #[must_use]
     pub fn is_removal(&self) -> bool {
         matches!(self, Change::DelRoute(_) | Change::DelRule(_))
-            || matches!(self, Change::SetGroup { to: 0, .. })
+            || matches!(
+                self,
+                Change::SetGroup { to: 0, .. } | Change::SetReturnPath { to: None, .. }
+            )
+    }
+}
+
+/// What somebody types who wants the same: `nft` reads several commands from one argument.
+fn table_command(from: &Held, to: Option<&ReturnPath>) -> String {
+    let delete = format!("delete table inet {TABLE}");
+    match (from, to) {
+        (_, None) => format!("nft {delete}"),
+        (Held::Absent, Some(to)) => format!("nft '{}'", to.script()),
+        (_, Some(to)) => format!("nft '{delete}; {}'", to.script()),
     }
 }
 

@@ -11,6 +11,7 @@
 //! Snapshot --uplink::find--> [Uplink] --plan::make--> Plan --diff::diff--> [Change]
 //! ```
 
+pub mod catch_all;
 pub mod config;
 pub mod conflict;
 pub mod cover;
@@ -18,6 +19,7 @@ pub mod diagram;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+mod front;
 pub mod interest;
 pub mod lookup;
 pub mod memory;
@@ -25,8 +27,11 @@ pub mod mirror;
 pub mod model;
 pub mod plan;
 pub mod prefix;
+pub mod return_path;
 pub mod rival;
 pub mod rules;
+pub mod settings;
+pub mod steer;
 pub mod suppose;
 mod tree;
 pub mod uplink;

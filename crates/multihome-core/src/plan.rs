@@ -9,16 +9,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::config::{BAND, Config, Table};
+use crate::catch_all::{self, CatchAll, SplitTunnel};
+use crate::config::{BAND, Config, Origin, Precedence, Table};
 use crate::conflict::{self, Conflict};
 use crate::cover;
+use crate::front;
 use crate::memory::Memory;
 use crate::mirror;
 use crate::model::hint::Refused;
-use crate::model::{Action, Route, Rule, Snapshot};
+use crate::model::{Action, ReturnPath, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
+use crate::return_path::{self, Decision, Trouble};
 use crate::rival::{self, Rival};
 use crate::rules::{self, Member};
+use crate::settings::{self, Setting};
+use crate::steer::{self, By, Steered};
 use crate::uplink::{self, NotUplink, Side, Uplink};
 
 /// What should be there.
@@ -32,6 +37,14 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// All routes of ours, in the order in which they can be added.
     pub routes: Vec<Route>,
+    /// What becomes of the nft table.
+    pub return_path: Returning,
+    /// What has become of each `[[steer]]` entry, for each family that it is for.
+    pub steered: Vec<Steered>,
+    /// Rules of others that answers jump over.
+    pub overtaken: Vec<CatchAll>,
+    /// What sysctls should be, by path; those that are not named are none of ours.
+    pub sysctls: BTreeMap<String, String>,
     /// Link groups that should be other than they are, by index.
     pub groups: BTreeMap<u32, u32>,
     /// Table names that configuration made up and `rt_tables` does not have yet.
@@ -40,6 +53,19 @@ pub struct Plan {
     pub conflicts: Vec<Conflict>,
     /// What the operator should know, although nothing is wrong.
     pub notes: Vec<Note>,
+}
+
+/// What becomes of the nft table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Returning {
+    /// It stays as it is: nobody may look.
+    #[default]
+    Unknown,
+    /// There is to be none.
+    Nothing,
+    /// It is to be this.
+    Table(ReturnPath),
 }
 
 /// An uplink and what is made for it.
@@ -106,6 +132,28 @@ pub enum Note {
     },
     /// Somebody else does the same job.
     Rival(Rival),
+    /// Answers jump over a rule of somebody else's.
+    Overtaken(CatchAll),
+    /// A rule of somebody else's takes answers, and that is not changed.
+    Captured {
+        /// The rule.
+        by: CatchAll,
+        /// Whether there is no room in front of it; otherwise configuration wants it so.
+        no_room: bool,
+    },
+    /// Replies of translated connections are not led home, or not all of them.
+    ReturnPath(Trouble),
+    /// A sysctl is in the way, and configuration wants it only named.
+    Sysctl(Setting),
+    /// Steering names an uplink that this host does not have, or that has no table of its own.
+    SteerAbsent {
+        /// Which uplink.
+        uplink: String,
+        /// Where that is said.
+        origin: Origin,
+        /// By what its traffic goes.
+        by: By,
+    },
 }
 
 /// Makes the plan.
@@ -119,7 +167,8 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
         plan.uplinks.push(planned);
     }
     plan.conflicts = conflict::in_tables(snapshot, &mut plan.uplinks);
-    plan.rules = rule_block(config, &foreign, &plan.uplinks);
+    let rulings = Rulings { snapshot, config, foreign: &foreign, leading: &found.leading };
+    let mut decision = rulings.make(&mut plan);
     // A rule of somebody else's at one of our priorities: nobody could say which is asked first.
     // Without the uplinks that are frozen for it the block may need other priorities, so it is
     // looked at again; each round freezes at least one more.
@@ -129,7 +178,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
             break;
         }
         plan.conflicts.extend(taken);
-        plan.rules = rule_block(config, &foreign, &plan.uplinks);
+        decision = rulings.make(&mut plan);
     }
     let leaving = mirror::Leaving::of(snapshot, &plan.uplinks);
     for planned in &plan.uplinks {
@@ -141,7 +190,17 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
     }
     keep_frozen(snapshot, &mut plan);
     plan.groups = groups(snapshot, config, &plan, &found.leading);
-    plan.notes = notes(snapshot, config, &plan);
+    plan.notes.extend(notes(snapshot, config, &plan));
+    let wanted = settings::wanted(snapshot, &plan.uplinks, &returning(config, &plan, &decision));
+    let (sysctls, only_named) = settings::split(config, wanted);
+    plan.sysctls = sysctls;
+    plan.notes.extend(only_named.into_iter().map(Note::Sysctl));
+    plan.notes.extend(decision.trouble.iter().cloned().map(Note::ReturnPath));
+    plan.return_path = match decision {
+        Decision { is_known: false, .. } => Returning::Unknown,
+        Decision { table: Some(table), .. } => Returning::Table(table),
+        _ => Returning::Nothing,
+    };
     let undecided = found.undecided.into_iter();
     plan.notes.extend(undecided.map(|(name, family)| Note::SeveralGateways { name, family }));
     let rivals = rival::find(snapshot, &plan);
@@ -153,7 +212,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
 /// our group back in the default group.
 #[must_use]
 pub fn nothing(snapshot: &Snapshot, config: &Config) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan { return_path: Returning::Nothing, ..Plan::default() };
     plan.groups = groups(snapshot, config, &plan, &BTreeSet::new());
     plan
 }
@@ -308,30 +367,133 @@ fn prefixes(
     cover::cover(family, own.into_iter().collect(), others)
 }
 
-fn rule_block(config: &Config, foreign: &ForeignSources, uplinks: &[Planned]) -> Vec<Rule> {
-    let mut all = Vec::new();
-    for family in Family::BOTH {
-        let members: Vec<Member> = uplinks
+/// What the rules follow from beside the uplinks.
+struct Rulings<'a> {
+    snapshot: &'a Snapshot,
+    config: &'a Config,
+    foreign: &'a ForeignSources,
+    leading: &'a BTreeSet<u32>,
+}
+
+impl Rulings<'_> {
+    /// Makes the rules of a plan anew, and says what was decided for translated connections.
+    fn make(&self, plan: &mut Plan) -> Decision {
+        let decision = return_path::decide(self.snapshot, self.config, &plan.uplinks);
+        plan.rules.clear();
+        plan.steered.clear();
+        plan.overtaken.clear();
+        plan.notes.clear();
+        for family in Family::BOTH {
+            self.family(family, plan, &decision);
+        }
+        decision
+    }
+
+    fn family(&self, family: Family, plan: &mut Plan, decision: &Decision) {
+        let Rulings { snapshot, config, .. } = *self;
+        let members = members(&plan.uplinks, family);
+        if members.is_empty() {
+            return;
+        }
+        let is_uplink = |link: u32| {
+            self.leading.contains(&link) || plan.uplinks.iter().any(|p| p.uplink.link == link)
+        };
+        let others = catch_all::find(snapshot, family, &is_uplink);
+        let (front, behind): (Vec<CatchAll>, Vec<CatchAll>) =
+            others.into_iter().partition(|c| c.rule.priority < config.base.value);
+        let leads_astray = |c: &CatchAll| members.iter().any(|m| !c.leads_by(m.link));
+        let captors: Vec<CatchAll> =
+            front.into_iter().filter(|c| c.captures() && leads_astray(c)).collect();
+        let yields = config.precedence.value == Precedence::Yield;
+        let overtaken = if yields { &[][..] } else { &captors[..] };
+        // Those in front of us that nobody jumps over are asked anyway.
+        let mut tunnels: Vec<SplitTunnel> = overtaken
             .iter()
-            .filter_map(|p| {
-                let table = p.table?;
-                p.side(family)?;
-                Some(Member {
-                    link: p.uplink.link,
-                    number: p.number,
-                    table,
-                    name: p.uplink.name.clone(),
-                    prefixes: p.prefixes.iter().filter(|x| x.family() == family).copied().collect(),
-                })
-            })
+            .chain(&behind)
+            .filter_map(|c| c.split_tunnel(snapshot, &is_uplink))
+            .filter(|t| members.iter().all(|m| m.table != t.table))
             .collect();
-        if !members.is_empty() {
-            let links: BTreeSet<u32> = members.iter().map(|m| m.link).collect();
-            let foreign = foreign.but(&links, family);
-            all.extend(rules::block(family, config, &members, foreign));
+        tunnels.sort();
+        tunnels.dedup();
+        let links: BTreeSet<u32> = members.iter().map(|m| m.link).collect();
+        let strangers = self.foreign.but(&links, family);
+        let mut steered = steer::plan(snapshot, config, &plan.uplinks, family);
+        let all: Vec<Prefix> = members.iter().flat_map(|m| m.prefixes.iter().copied()).collect();
+        let sources = cover::cover(family, all, strangers.clone());
+        let block = rules::block(family, config, &members, strangers, &tunnels);
+        let wanted = front::Wanted {
+            overtaken,
+            sources,
+            marks: return_path::rules(decision, family, config.group()),
+            steers: steered.iter().flat_map(|s| s.rules.iter().cloned()).collect(),
+        };
+        let start = block.iter().map(|r| r.priority).min().unwrap_or(config.base.value);
+        let no_room = match front::rules(snapshot, family, start, wanted) {
+            Ok(front) => {
+                place_steers(&mut steered, &front);
+                plan.rules.extend(front);
+                plan.notes.extend(overtaken.iter().cloned().map(Note::Overtaken));
+                plan.overtaken.extend_from_slice(overtaken);
+                false
+            }
+            Err(front::NoRoom) => {
+                steered.iter_mut().for_each(|s| s.rules.clear());
+                true
+            }
+        };
+        if yields || no_room {
+            let captured = captors.into_iter().map(|by| Note::Captured { by, no_room });
+            plan.notes.extend(captured);
+        }
+        plan.rules.extend(block);
+        plan.steered.extend(steered);
+    }
+}
+
+/// What the uplinks of a family have for the rule block.
+fn members(uplinks: &[Planned], family: Family) -> Vec<Member> {
+    let member = |p: &Planned| {
+        let table = p.table?;
+        p.side(family)?;
+        Some(Member {
+            link: p.uplink.link,
+            number: p.number,
+            table,
+            name: p.uplink.name.clone(),
+            prefixes: p.prefixes.iter().filter(|x| x.family() == family).copied().collect(),
+        })
+    };
+    uplinks.iter().filter_map(member).collect()
+}
+
+/// Gives the rules of steering the priorities that they have got in front of the block.
+fn place_steers(steered: &mut [Steered], front: &[Rule]) {
+    let count: usize = steered.iter().map(|s| s.rules.len()).sum();
+    let mut placed = front[front.len() - count.min(front.len())..].iter();
+    for rule in steered.iter_mut().flat_map(|s| &mut s.rules) {
+        if let Some(at) = placed.next() {
+            rule.clone_from(at);
         }
     }
-    all
+}
+
+/// The uplinks by which something comes back whose way back a strict filter does not see: replies of
+/// translated connections, and of what is forwarded and steered (the filter asks with `iif lo`).
+fn returning(config: &Config, plan: &Plan, decision: &Decision) -> BTreeSet<u32> {
+    let translated = decision.families.contains(&Family::V4);
+    let has_mark = |p: &&Planned| {
+        translated && p.table.is_some_and(|t| decision.marks.values().any(|of| *of == t))
+    };
+    let forwarded = |p: &&Planned| {
+        plan.steered.iter().filter(|s| s.family == Family::V4).any(|s| {
+            let by = match &s.by {
+                By::Chosen(name) | By::Instead(name) => name,
+                By::Refused | By::Main => return false,
+            };
+            config.steers[s.entry].iif.is_some() && *by == p.uplink.name
+        })
+    };
+    plan.uplinks.iter().filter(|p| has_mark(p) || forwarded(p)).map(|p| p.uplink.link).collect()
 }
 
 /// Takes over into the plan what is already there for sides that are frozen, so that nothing of
@@ -456,6 +618,14 @@ fn notes(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Vec<Note> {
         notes.push(Note::PrimaryAbsent { primary: primary.to_string() });
     }
     notes.extend(snapshot.hints.refused.iter().cloned().map(Note::FileRefused));
+    for steered in &plan.steered {
+        let steer = &config.steers[steered.entry];
+        let is_there = |p: &Planned| p.uplink.name == steer.uplink && p.table.is_some();
+        if !uplinks.iter().any(is_there) {
+            let (uplink, origin) = (steer.uplink.clone(), steer.origin.clone());
+            notes.push(Note::SteerAbsent { uplink, origin, by: steered.by.clone() });
+        }
+    }
     for name in config.interfaces.keys().filter(|n| snapshot.link_named(n).is_none()) {
         notes.push(Note::InterfaceAbsent { name: name.clone() });
     }

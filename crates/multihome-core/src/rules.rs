@@ -19,9 +19,13 @@
 //! anybody else ever walks over it. In front of main, one such rule for each uplink would
 //! be the price of every packet of the host.
 //!
+//! Where a tunnel keeps networks of its own in another table than main (Tailscale's 52, strongSwan's
+//! 220), the first rule has a twin for that table.
+//!
 //! A prefix wider than an address carries `iif lo`, so that forwarded traffic never
 //! matches. With many prefixes the two rules each become a tree ([`crate::tree`]).
 
+use crate::catch_all::SplitTunnel;
 use crate::config::{BAND, Config};
 use crate::cover;
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
@@ -70,12 +74,14 @@ pub fn suppressed_length(family: Family) -> u32 {
 
 /// The rules of one family, in the order in which the kernel asks them.
 ///
-/// `foreign` are the addresses and networks of links that are no members.
+/// `foreign` are the addresses and networks of links that are no members, `tunnels` the tables that
+/// have networks of their own beside main.
 pub(crate) fn block(
     family: Family,
     config: &Config,
     members: &[Member],
     foreign: Vec<Prefix>,
+    tunnels: &[SplitTunnel],
 ) -> Vec<Rule> {
     let base = config.base.value;
     let total: usize = members.iter().map(|m| m.prefixes.len()).sum();
@@ -83,7 +89,7 @@ pub(crate) fn block(
     if total <= FLAT_MAX {
         for member in members {
             for prefix in &member.prefixes {
-                rules.push(local(family, base, *prefix, config.group()));
+                rules.extend(locals(family, base, *prefix, config.group(), tunnels));
                 rules.push(home(family, priority(config, member.number), *prefix, member.table));
             }
         }
@@ -99,7 +105,8 @@ pub(crate) fn block(
         if locals.len() > FLAT_MAX {
             locals.clear();
         }
-        rules = tree::block(family, base, config.group(), &locals, &leaves);
+        let (group, locals) = (config.group(), &locals[..]);
+        rules = tree::block(family, base, tree::Local { group, locals, tunnels }, &leaves);
     }
     for member in members {
         rules.push(Rule {
@@ -121,15 +128,24 @@ pub fn without_local(snapshot: &Snapshot) -> Vec<Family> {
     Family::BOTH.into_iter().filter(lacks).collect()
 }
 
-/// The rule that keeps local what is local.
-pub(crate) fn local(family: Family, priority: u32, prefix: Prefix, group: u32) -> Rule {
-    Rule {
+/// The rules that keep local what is local: what main reaches by links that are no uplinks, and
+/// what the tables of tunnels have.
+pub(crate) fn locals(
+    family: Family,
+    priority: u32,
+    prefix: Prefix,
+    group: u32,
+    tunnels: &[SplitTunnel],
+) -> impl Iterator<Item = Rule> {
+    let main = SplitTunnel { table: TABLE_MAIN, unmarked: None };
+    std::iter::once(main).chain(tunnels.iter().cloned()).map(move |tunnel| Rule {
         from: Some(prefix),
         iif: only_own_traffic(prefix),
+        fwmark: tunnel.unmarked.map(|mask| (0, mask)),
         suppress_prefixlength: Some(suppressed_length(family)),
         suppress_ifgroup: Some(group),
-        ..Rule::new(family, priority, Action::Lookup(TABLE_MAIN))
-    }
+        ..Rule::new(family, priority, Action::Lookup(tunnel.table))
+    })
 }
 
 /// The rule by which replies go home by their own door.
@@ -148,6 +164,7 @@ pub(crate) fn priority(config: &Config, number: u32) -> u32 {
     number.min(config.base.value + BAND - 2)
 }
 
-fn only_own_traffic(prefix: Prefix) -> Option<String> {
+/// `iif lo` for a prefix wider than an address: forwarded traffic never matches.
+pub(crate) fn only_own_traffic(prefix: Prefix) -> Option<String> {
     (!prefix.is_host()).then(|| "lo".to_owned())
 }

@@ -17,6 +17,7 @@
 //! Priorities are dealt out by the bits of the prefixes as long as that fits, not by
 //! counting: an address that comes or goes changes its own leaf and nothing else.
 
+use crate::catch_all::SplitTunnel;
 use crate::config::BAND;
 use crate::model::{Action, Rule};
 use crate::prefix::{Family, Prefix, mask};
@@ -38,23 +39,27 @@ const LEAF: usize = 4;
 /// Priorities that a node takes for itself: its branches, the jump to the end.
 const NODE_ROOM: u32 = 2;
 
-/// The rules of one family. `leaves` are ordered by prefix; `locals` hold all of them and nothing
-/// foreign, or are empty, and then each leaf has local rules of its own.
-pub(crate) fn block(
-    family: Family,
-    base: u32,
-    group: u32,
-    locals: &[Prefix],
-    leaves: &[Leaf],
-) -> Vec<Rule> {
+/// How what is local stays local.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Local<'a> {
+    /// The link group of the uplinks.
+    pub(crate) group: u32,
+    /// Prefixes that hold all leaves and nothing foreign, or none, and then each leaf has local rules of
+    /// its own.
+    pub(crate) locals: &'a [Prefix],
+    /// Tables beside main that have networks of their own.
+    pub(crate) tunnels: &'a [SplitTunnel],
+}
+
+/// The rules of one family. `leaves` are ordered by prefix.
+pub(crate) fn block(family: Family, base: u32, local: Local<'_>, leaves: &[Leaf]) -> Vec<Rule> {
     // The band's last priority is the end of the block; the last but one belongs to the list.
     let end = base + BAND - 1;
     let start = base + 2;
-    let leaf_room = if locals.is_empty() { 3 } else { 2 };
+    let leaf_room = if local.locals.is_empty() { 3 } else { 2 };
     let room = end - 1 - start;
     let (root, numbering) = grow(leaves, leaf_room, room);
-    let own_locals = locals.is_empty();
-    let mut planter = Planter { family, group, end, own_locals, numbering, rules: Vec::new() };
+    let mut planter = Planter { family, local, end, numbering, rules: Vec::new() };
     planter.plant(&root, start, room);
     let mut rules = planter.rules;
     if let Some((first, last)) = leaves.first().zip(leaves.last()) {
@@ -67,7 +72,9 @@ pub(crate) fn block(
             });
         }
     }
-    rules.extend(locals.iter().map(|p| rules::local(family, base + 1, *p, group)));
+    for prefix in local.locals {
+        rules.extend(rules::locals(family, base + 1, *prefix, local.group, local.tunnels));
+    }
     rules.push(Rule::new(family, end, Action::Nop));
     rules.sort_by_key(|r| r.priority);
     rules
@@ -160,16 +167,15 @@ fn with_slack(room: u32) -> u32 {
 }
 
 /// Writes the rules of a tree.
-struct Planter {
+struct Planter<'a> {
     family: Family,
-    group: u32,
+    local: Local<'a>,
     end: u32,
-    own_locals: bool,
     numbering: Numbering,
     rules: Vec<Rule>,
 }
 
-impl Planter {
+impl Planter<'_> {
     /// Writes the rules of `node` from `start` on, in `room` priorities.
     fn plant(&mut self, node: &Node<'_>, start: u32, room: u32) {
         if node.children.is_empty() {
@@ -197,10 +203,13 @@ impl Planter {
 
     /// Local rules if there are any, home rules, the jump to the end.
     fn plant_leaf(&mut self, leaves: &[Leaf], start: u32) {
-        let home = start + u32::from(self.own_locals);
+        let Local { group, locals, tunnels } = self.local;
+        let own_locals = locals.is_empty();
+        let home = start + u32::from(own_locals);
         for leaf in leaves {
-            if self.own_locals {
-                self.rules.push(rules::local(self.family, start, leaf.prefix, self.group));
+            if own_locals {
+                let locals = rules::locals(self.family, start, leaf.prefix, group, tunnels);
+                self.rules.extend(locals);
             }
             self.rules.push(rules::home(self.family, home, leaf.prefix, leaf.table));
         }
@@ -224,6 +233,7 @@ mod tests {
     use super::*;
 
     const BASE: u32 = 10_000;
+    const NO_LOCALS: Local<'static> = Local { group: BASE, locals: &[], tunnels: &[] };
 
     fn leaves(addresses: impl IntoIterator<Item = u32>) -> Vec<Leaf> {
         let host = |a: u32| Prefix::from_bits(Family::V4, u128::from(a), 32);
@@ -239,7 +249,7 @@ mod tests {
     }
 
     fn planted(addresses: impl IntoIterator<Item = u32>) -> Vec<Rule> {
-        block(Family::V4, BASE, BASE, &[], &leaves(addresses))
+        block(Family::V4, BASE, NO_LOCALS, &leaves(addresses))
     }
 
     #[test]
@@ -265,7 +275,7 @@ mod tests {
         let other = |a| Leaf { prefix: host(a), table: 10_002 };
         let mut leaves: Vec<Leaf> = (10_002..10_014).map(one).collect();
         leaves.extend((0x0a00_0100..0x0a00_0110).map(other));
-        let rules = block(Family::V4, BASE, BASE, &[], &leaves);
+        let rules = block(Family::V4, BASE, NO_LOCALS, &leaves);
         let tables: BTreeSet<u32> = rules.iter().filter_map(Rule::table).collect();
         assert!((10_002..10_014).all(|t| tables.contains(&t)));
     }

@@ -11,7 +11,7 @@ use multihome_core::model::Action;
 use crate::error::Error;
 use crate::observe::Kernel;
 use crate::wire::Message;
-use crate::{link, route, rule};
+use crate::{link, route, rule, sysctl};
 
 /// Up to this many new rules are added with `NLM_F_EXCL`, so that a rule that came meanwhile is
 /// not doubled. With the flag the kernel compares each with all others (`rule_exists`): for
@@ -31,24 +31,23 @@ impl Kernel {
     pub fn apply(&mut self, changes: &[Change], complete: bool) -> Vec<Result<(), Error>> {
         let rules = changes.iter().filter(|c| matches!(c, Change::AddRule(_))).count();
         let exclusive = !complete || rules <= EXCLUSIVE_UP_TO;
-        let mut messages: Vec<Message> = changes
-            .iter()
-            .map(|change| match change {
-                Change::AddRoute(r) => route::add(r),
-                Change::ReplaceRoute { to, .. } => route::replace(to),
-                Change::DelRoute(r) => route::delete(r),
-                // For the kernel two jumps are the same wherever they lead (`rule_exists`): one that
-                // gets another target would be refused as a double. It is put behind the old one,
-                // which is what a deletion finds first.
-                Change::AddRule(r) if complete && matches!(r.action, Action::Goto(_)) => {
-                    rule::add(r, false)
+        let is_rtnetlinks =
+            |c: &Change| !matches!(c, Change::SetSysctl { .. } | Change::SetReturnPath { .. });
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for part in changes.chunk_by(|a, b| is_rtnetlinks(a) && is_rtnetlinks(b)) {
+            match part {
+                [Change::SetSysctl { path, to, .. }] => outcomes.push(sysctl::write(path, to)),
+                [Change::SetReturnPath { from, to }] => {
+                    outcomes.push(self.set_return_path(from, to.as_ref()));
                 }
-                Change::AddRule(r) => rule::add(r, exclusive),
-                Change::DelRule(r) => rule::delete(r),
-                Change::SetGroup { link, to, .. } => link::set_group(*link, *to),
-            })
-            .collect();
-        self.execute(&mut messages)
+                part => {
+                    let messages = part.iter().filter_map(|c| message(c, exclusive, complete));
+                    let mut messages: Vec<Message> = messages.collect();
+                    outcomes.extend(self.execute(&mut messages));
+                }
+            }
+        }
+        outcomes
     }
 
     /// Carries out requests in the order given, and gives one outcome for each.
@@ -58,4 +57,23 @@ impl Kernel {
     pub fn execute(&mut self, messages: &mut [Message]) -> Vec<Result<(), Error>> {
         self.socket.batch(messages)
     }
+}
+
+/// The request of rtnetlink's that takes a step.
+fn message(change: &Change, exclusive: bool, complete: bool) -> Option<Message> {
+    Some(match change {
+        Change::AddRoute(r) => route::add(r),
+        Change::ReplaceRoute { to, .. } => route::replace(to),
+        Change::DelRoute(r) => route::delete(r),
+        // For the kernel two jumps are the same wherever they lead (`rule_exists`): one that
+        // gets another target would be refused as a double. It is put behind the old one,
+        // which is what a deletion finds first.
+        Change::AddRule(r) if complete && matches!(r.action, Action::Goto(_)) => {
+            rule::add(r, false)
+        }
+        Change::AddRule(r) => rule::add(r, exclusive),
+        Change::DelRule(r) => rule::delete(r),
+        Change::SetGroup { link, to, .. } => link::set_group(*link, *to),
+        Change::SetSysctl { .. } | Change::SetReturnPath { .. } => return None,
+    })
 }

@@ -1,13 +1,13 @@
 //! What decides about packets beside links, addresses, rules and routes: sysctls, the neighbours
 //! that are gateways, and address labels.
 //!
-//! No plan depends on them and nothing announces all of them, so the daemon never asks; commands
-//! that explain something do, once. None of it needs privileges.
+//! A plan depends on a few of them ([`settings_of`]); the others only commands that explain something
+//! ask for, once. None of it needs privileges.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use multihome_core::model::sysctl::{CONF_V4, CONF_V6, GLOBAL};
+use multihome_core::model::sysctl::{CONF_V4, CONF_V6, GLOBAL, PLAN_GLOBAL, PLAN_V4, PLAN_V6};
 use multihome_core::model::{AddressLabel, Neighbour, Sysctls, label as labels};
 use multihome_core::{Family, Snapshot};
 
@@ -93,6 +93,25 @@ fn sysctls(snapshot: &Snapshot) -> Sysctls {
         links.extend(snapshot.links().filter(|l| l.is_up()).map(|l| l.index));
         let names = links.into_iter().filter_map(|index| snapshot.link(index));
         for link in ["all", "default"].into_iter().chain(names.map(|l| l.name.as_str())) {
+            keys.iter().for_each(|key| read(sysctl::conf(family, link, key)));
+        }
+    }
+    sysctls
+}
+
+/// The sysctls that a plan depends on, of the whole namespace, of `all`, and of each link that is up.
+#[must_use]
+pub fn settings_of(snapshot: &Snapshot) -> Sysctls {
+    let mut sysctls = Sysctls::default();
+    let mut read = |path: String| {
+        if let Ok(value) = sysctl::read(&path) {
+            sysctls.insert(path, value);
+        }
+    };
+    PLAN_GLOBAL.into_iter().for_each(|path| read(path.to_owned()));
+    for (family, keys) in [(Family::V4, &PLAN_V4[..]), (Family::V6, &PLAN_V6[..])] {
+        let names = snapshot.links().filter(|l| l.is_up()).map(|l| l.name.as_str());
+        for link in std::iter::once("all").chain(names) {
             keys.iter().for_each(|key| read(sysctl::conf(family, link, key)));
         }
     }

@@ -15,6 +15,7 @@ use multihome_core::model::{Nexthop, Route};
 use multihome_core::{Family, Snapshot};
 
 use crate::error::Error;
+use crate::nft::Nft;
 use crate::socket::{Dump, Socket};
 use crate::uapi::{RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEXTHOP, RTM_NEWROUTE, RTM_NEWRULE};
 use crate::wire::{Malformed, Message};
@@ -24,6 +25,8 @@ use crate::{address, link, nexthop, route, rule};
 #[derive(Debug)]
 pub struct Kernel {
     pub(crate) socket: Socket,
+    /// What asks netfilter; not opened before it is needed.
+    pub(crate) nft: Option<Nft>,
 }
 
 /// The kinds of object, each with a dump of its own.
@@ -53,7 +56,7 @@ impl Kernel {
     /// # Errors
     /// When no netlink socket can be had.
     pub fn open() -> Result<Kernel, Error> {
-        Ok(Kernel { socket: Socket::open()? })
+        Ok(Kernel { socket: Socket::open()?, nft: None })
     }
 
     /// All links, addresses, nexthop objects, rules and routes of both families.

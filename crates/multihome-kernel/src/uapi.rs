@@ -59,6 +59,7 @@ pub const RTM_GETRULE: u16 = 34;
 pub const RTM_NEWPREFIX: u16 = 52;
 pub const RTM_NEWADDRLABEL: u16 = 72;
 pub const RTM_GETADDRLABEL: u16 = 74;
+pub const RTM_NEWNETCONF: u16 = 80;
 pub const RTM_NEWNEXTHOP: u16 = 104;
 pub const RTM_DELNEXTHOP: u16 = 105;
 pub const RTM_GETNEXTHOP: u16 = 106;
@@ -71,6 +72,8 @@ pub const RTNLGRP_IPV6_IFADDR: u32 = 9;
 pub const RTNLGRP_IPV6_ROUTE: u32 = 11;
 pub const RTNLGRP_IPV6_PREFIX: u32 = 18;
 pub const RTNLGRP_IPV6_RULE: u32 = 19;
+pub const RTNLGRP_IPV4_NETCONF: u32 = 24;
+pub const RTNLGRP_IPV6_NETCONF: u32 = 25;
 pub const RTNLGRP_NEXTHOP: u32 = 32;
 
 pub const RTA_DST: u16 = 1;

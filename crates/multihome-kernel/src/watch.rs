@@ -17,9 +17,10 @@ use crate::error::Error;
 use crate::socket::{bound, enlarge, receive};
 use crate::uapi::{
     NLM_F_APPEND, NLM_F_REPLACE, RTM_DELADDR, RTM_DELLINK, RTM_DELNEXTHOP, RTM_DELROUTE,
-    RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEXTHOP, RTM_NEWPREFIX, RTM_NEWROUTE,
-    RTM_NEWRULE, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_IFADDR,
-    RTNLGRP_IPV6_PREFIX, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK, RTNLGRP_NEXTHOP,
+    RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNETCONF, RTM_NEWNEXTHOP, RTM_NEWPREFIX,
+    RTM_NEWROUTE, RTM_NEWRULE, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_NETCONF, RTNLGRP_IPV6_PREFIX,
+    RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK, RTNLGRP_NEXTHOP,
 };
 use crate::wire::{Malformed, Messages, Received};
 use crate::{address, link, nexthop, route, rule};
@@ -63,7 +64,7 @@ const QUEUE: usize = 8 * 1024 * 1024;
 /// ever acting. The socket stays readable then.
 const ENOUGH: usize = 100_000;
 
-const GROUPS: [(u32, &str); 9] = [
+const GROUPS: [(u32, &str); 11] = [
     (RTNLGRP_LINK, "links"),
     (RTNLGRP_IPV4_IFADDR, "IPv4 addresses"),
     (RTNLGRP_IPV6_IFADDR, "IPv6 addresses"),
@@ -73,6 +74,8 @@ const GROUPS: [(u32, &str); 9] = [
     (RTNLGRP_IPV4_RULE, "IPv4 rules"),
     (RTNLGRP_IPV6_RULE, "IPv6 rules"),
     (RTNLGRP_NEXTHOP, "nexthop objects"),
+    (RTNLGRP_IPV4_NETCONF, "IPv4 settings"),
+    (RTNLGRP_IPV6_NETCONF, "IPv6 settings"),
 ];
 
 // ===== impl Watch =====
@@ -164,6 +167,7 @@ fn decode(m: &Received<'_>) -> Result<Option<Event>, Malformed> {
         RTM_NEWRULE => rule::decode(m.payload)?.map(Event::NewRule),
         RTM_DELRULE => rule::decode(m.payload)?.map(Event::DelRule),
         RTM_NEWPREFIX => advertised(m.payload).map(Event::RouterAdvertised),
+        RTM_NEWNETCONF => Some(Event::SettingsChanged),
         RTM_NEWNEXTHOP => Some(Event::NewNexthop(nexthop::decode(m.payload)?)),
         RTM_DELNEXTHOP => Some(Event::DelNexthop(nexthop::decode_deleted(m.payload)?)),
         _ => None,

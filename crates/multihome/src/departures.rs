@@ -99,10 +99,10 @@ impl Leavings {
                 };
                 n.action == Action::Nop
                     || matches!(n.action, Action::Goto(_))
-                    // Of one uplink's, the narrower and the wider one say the same; those that lead
-                    // to main come with one that leads to a table, which says whose they are.
+                    // Of one uplink's, the narrower and the wider one say the same; those for what is
+                    // local come with one that leads to a table, which says whose they are.
                     || n.table() != self.table
-                        && n.table() != Some(TABLE_MAIN)
+                        && n.suppress_ifgroup.is_none()
                         && shares(n.from, rule.from)
                     || n.oif.is_some() && n.oif == rule.oif
             })

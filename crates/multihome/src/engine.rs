@@ -12,10 +12,11 @@ use multihome_core::diff::{diff, revert};
 use multihome_core::interest::is_a_daemons;
 use multihome_core::memory::Remembered;
 use multihome_core::model::Route;
+use multihome_core::model::netfilter::Held;
 use multihome_core::model::snapshot::{Event, Stale};
 use multihome_core::plan::Note;
 use multihome_core::rival::Tool;
-use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan};
+use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan, return_path};
 use multihome_kernel::Kernel;
 use multihome_sources::Places;
 
@@ -25,6 +26,7 @@ use crate::lookout::{Due, Lookout};
 use crate::memory_file::MemoryFile;
 use crate::rt_tables;
 use crate::run_dir::RunDir;
+use crate::surroundings::Surroundings;
 use crate::words;
 
 /// What knows the kernel and changes it.
@@ -45,6 +47,9 @@ pub struct Engine {
     lookout: Lookout,
     departures: Departures,
     places: Places,
+    surroundings: Surroundings,
+    stale_settings: bool,
+    stale_netfilter: bool,
 }
 
 /// How often a plan may show that more routes are of interest: those that one look brings may
@@ -102,6 +107,9 @@ impl Engine {
             lookout: Lookout::new(),
             departures: Departures::default(),
             places: dir.places(),
+            surroundings: Surroundings::new(dir),
+            stale_settings: false,
+            stale_netfilter: false,
         })
     }
 
@@ -123,8 +131,8 @@ impl Engine {
         self.rivals.clear();
     }
 
-    /// Looks at all that the kernel holds.
-    pub fn observe(&mut self) -> Result<(), Failure> {
+    /// Looks at all that the kernel holds, as far as it has to do with the goal.
+    pub fn observe(&mut self, goal: Goal) -> Result<(), Failure> {
         let interest = &self.interest;
         let passed_over = Cell::new(0_usize);
         self.snapshot = self
@@ -136,6 +144,9 @@ impl Engine {
         self.read_hints();
         self.stale = Stale::default();
         self.lookout.sees_routes();
+        let Engine { surroundings, kernel, snapshot, config, .. } = self;
+        surroundings.look(kernel, snapshot, config, goal == Goal::Nothing);
+        (self.stale_settings, self.stale_netfilter) = (false, false);
         Ok(())
     }
 
@@ -162,6 +173,11 @@ impl Engine {
 
     /// Follows one event of the kernel's.
     pub fn follow(&mut self, event: Event) {
+        match &event {
+            Event::SettingsChanged => self.stale_settings = true,
+            Event::NewLink(_) | Event::NewAddress(_) => self.lookout.expects_settings(),
+            _ => {}
+        }
         match &event {
             Event::DelAddress(address) => self.departures.note(address),
             Event::NewLink(link) if !link.is_up() => self.memory.park(link),
@@ -211,6 +227,7 @@ impl Engine {
             match due {
                 Due::Routers => self.memory.give_up(&self.snapshot),
                 Due::Leases => self.read_hints(),
+                Due::Settings => self.stale_settings = true,
                 Due::Leavings => {} // the next reconcile takes them
                 Due::Routes => {
                     self.stale.families.insert(Family::V6);
@@ -227,6 +244,7 @@ impl Engine {
 
     /// Looks again at what events have put in doubt.
     pub fn refresh(&mut self) -> Result<(), Failure> {
+        self.refresh_surroundings();
         if self.stale.is_empty() {
             return Ok(());
         }
@@ -240,6 +258,29 @@ impl Engine {
             self.kernel.refresh(&mut self.snapshot, stale, &|r| wanted(interest, r, &passed_over));
         self.passed_over = passed_over.get();
         result.map_err(error::kernel("read the kernel's routes again"))
+    }
+
+    fn refresh_surroundings(&mut self) {
+        let Engine { surroundings, kernel, snapshot, config, .. } = self;
+        let concerned = return_path::concerns(snapshot, config);
+        if std::mem::take(&mut self.stale_settings) {
+            surroundings.look_at_sysctls(snapshot);
+            // A host that begins to forward has something to ask, and one that ends it no more.
+            self.stale_netfilter |= concerned != return_path::concerns(snapshot, config);
+        }
+        if std::mem::take(&mut self.stale_netfilter) {
+            surroundings.look_at_netfilter(kernel, snapshot, config, false);
+        }
+    }
+
+    /// Notes that somebody changed what netfilter holds.
+    pub fn doubt_netfilter(&mut self) {
+        self.stale_netfilter = true;
+    }
+
+    /// Whether what netfilter holds decides about the plan, so that its announcements are wanted.
+    pub fn follows_netfilter(&self) -> bool {
+        return_path::concerns(&self.snapshot, &self.config)
     }
 
     /// What should be there, and the steps to it.
@@ -307,7 +348,10 @@ impl Engine {
     /// Takes the steps, remembers what was learnt, and says what there is to say. The caller
     /// holds the lock on changes, if there are any, and has prepared them since.
     pub fn take(&mut self, steps: Steps) -> Outcome {
-        let Steps { goal, withdrawn, plan, changes } = steps;
+        let Steps { goal, withdrawn, plan, mut changes } = steps;
+        if !self.surroundings.note(&mut self.snapshot, &changes) {
+            changes.retain(|c| !matches!(c, Change::SetSysctl { .. }));
+        }
         let failures = self.execute(&changes);
         for gone in withdrawn {
             let link = self.snapshot.links().find(|l| l.identity() == gone.link);
@@ -347,6 +391,7 @@ impl Engine {
                 log::debug!("read a link's state: {e}");
             }
         }
+        self.follow_own(changes, &outcomes);
         let failed = |(at, outcome): (usize, Result<(), multihome_kernel::Error>)| {
             let e = outcome.err()?;
             // What was to go is gone: the kernel flushes routes with their link or address.
@@ -356,6 +401,22 @@ impl Engine {
             Some((at, e))
         };
         outcomes.into_iter().enumerate().filter_map(failed).collect()
+    }
+
+    /// Notes what became of steps that nobody announces to us.
+    fn follow_own(&mut self, changes: &[Change], outcomes: &[Result<(), multihome_kernel::Error>]) {
+        for (change, outcome) in changes.iter().zip(outcomes) {
+            match (change, outcome) {
+                (Change::SetReturnPath { to, .. }, Ok(())) => {
+                    if let Some(netfilter) = &mut self.snapshot.netfilter {
+                        netfilter.table = to.clone().map_or(Held::Absent, Held::Whole);
+                    }
+                }
+                (Change::SetReturnPath { .. }, Err(_)) => self.stale_netfilter = true,
+                (Change::SetSysctl { .. }, Err(_)) => self.stale_settings = true,
+                _ => {}
+            }
+        }
     }
 
     /// Says once what stands in the way and what the operator should know.

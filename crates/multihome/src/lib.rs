@@ -18,9 +18,11 @@ mod lookout;
 mod memory_file;
 mod output;
 mod own_files;
+mod raised_file;
 mod rt_tables;
 mod run_dir;
 mod supposed;
+mod surroundings;
 mod words;
 
 use std::process::ExitCode;

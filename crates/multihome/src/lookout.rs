@@ -19,6 +19,7 @@ pub struct Lookout {
     routers_answer: Option<Instant>,
     lease_ends: Option<Instant>,
     leavings: Option<Instant>,
+    settings: Option<Instant>,
 }
 
 /// What is to be done now.
@@ -32,8 +33,13 @@ pub enum Due {
     Leavings,
     /// A lease has come to its end.
     Leases,
+    /// A link or an address is new, and its settings have not been read.
+    Settings,
 }
 
+/// Settings are read this long after a link or an address came: what leads answers home comes first,
+/// and udev's rules have set theirs by then.
+const SETTINGS: Duration = Duration::from_millis(50);
 /// In this time a link that came up has its IPv6 addresses back: three solicitations at 4 s
 /// (RFC 4861), duplicate address detection, and patience for DHCPv6.
 const ROUTERS_ANSWER: Duration = Duration::from_secs(30);
@@ -50,6 +56,7 @@ impl Lookout {
             routers_answer: None,
             lease_ends: None,
             leavings: None,
+            settings: None,
         }
     }
 
@@ -61,6 +68,7 @@ impl Lookout {
             self.routers_answer,
             self.lease_ends,
             self.leavings,
+            self.settings,
         ];
         moments.into_iter().flatten().min()
     }
@@ -78,6 +86,9 @@ impl Lookout {
         if self.leavings.take_if(is_due).is_some() {
             return Some(Due::Leavings);
         }
+        if self.settings.take_if(is_due).is_some() {
+            return Some(Due::Settings);
+        }
         if self.once_more.take_if(is_due).is_some() {
             return Some(Due::Routes);
         }
@@ -93,6 +104,11 @@ impl Lookout {
     /// The IPv6 routes are being dumped.
     pub fn sees_routes(&mut self) {
         self.seen_at = Instant::now();
+    }
+
+    /// A link or an address is new.
+    pub fn expects_settings(&mut self) {
+        self.settings.get_or_insert_with(|| Instant::now() + SETTINGS);
     }
 
     /// A link came up, and its routers may answer.

@@ -12,7 +12,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{ConfigError, line_of};
-use super::{Config, MAX_BASE, MIN_BASE, OnDown, Origin, Primary, Setting, Table};
+use super::steer::{self, SteerKeys};
+use super::{
+    Config, MAX_BASE, MAX_STEERS, MIN_BASE, Management, OnDown, Origin, Precedence, Primary,
+    ReturnPathMode, Setting, Steer, Table,
+};
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use crate::prefix::Family;
 
@@ -23,6 +27,11 @@ pub(super) struct File {
     primary: Option<Setting<Primary>>,
     manage: Option<Setting<Vec<Pattern>>>,
     ignore: Option<Setting<Vec<Pattern>>>,
+    return_path: Option<Setting<ReturnPathMode>>,
+    mark_mask: Option<Setting<u32>>,
+    sysctl: Option<Setting<Management>>,
+    precedence: Option<Setting<Precedence>>,
+    steers: Vec<Steer>,
     interfaces: BTreeMap<String, super::Interface>,
 }
 
@@ -35,6 +44,12 @@ struct Keys {
     primary: Option<Spanned<String>>,
     manage: Option<Spanned<Vec<Spanned<String>>>>,
     ignore: Option<Spanned<Vec<Spanned<String>>>>,
+    return_path: Option<Spanned<ReturnPathMode>>,
+    mark_mask: Option<Spanned<u32>>,
+    sysctl: Option<Spanned<Management>>,
+    precedence: Option<Spanned<Precedence>>,
+    #[serde(default)]
+    steer: Vec<Spanned<SteerKeys>>,
     #[serde(default)]
     interface: BTreeMap<Spanned<String>, InterfaceKeys>,
 }
@@ -89,6 +104,19 @@ impl File {
         if let Some(ignore) = self.ignore {
             config.ignore = ignore;
         }
+        if let Some(mode) = self.return_path {
+            config.return_path = mode;
+        }
+        if let Some(mask) = self.mark_mask {
+            config.mark_mask = Setting { value: Some(mask.value), origin: mask.origin };
+        }
+        if let Some(management) = self.sysctl {
+            config.sysctl = management;
+        }
+        if let Some(precedence) = self.precedence {
+            config.precedence = precedence;
+        }
+        config.steers.extend(self.steers);
         for (name, new) in self.interfaces {
             let interface = config.interfaces.entry(name).or_default();
             interface.gateway = new.gateway.or(interface.gateway.take());
@@ -101,7 +129,7 @@ impl File {
 
 // ===== the checks =====
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     path: &'a str,
     text: &'a str,
 }
@@ -112,7 +140,7 @@ impl Reader<'_> {
         for (name, keys) in keys.interface {
             let span = name.span();
             let name = name.into_inner();
-            if name.is_empty() || name.len() > 15 || name.contains(['/', ' ', '*', '?']) {
+            if !is_interface(&name) {
                 return Err(self.error(
                     span,
                     format!("`{name}` is not an interface name; patterns belong in `manage` and `ignore`"),
@@ -135,6 +163,11 @@ impl Reader<'_> {
             primary: self.optional(keys.primary, primary)?,
             manage: self.patterns(keys.manage)?,
             ignore: self.patterns(keys.ignore)?,
+            return_path: self.optional(keys.return_path, Ok)?,
+            mark_mask: self.optional(keys.mark_mask, mark_mask)?,
+            sysctl: self.optional(keys.sysctl, Ok)?,
+            precedence: self.optional(keys.precedence, Ok)?,
+            steers: self.steers(keys.steer)?,
             interfaces,
         })
     }
@@ -146,6 +179,15 @@ impl Reader<'_> {
             on_down: self.optional(keys.on_down, Ok)?,
             manage: self.optional(keys.manage, Ok)?,
         })
+    }
+
+    fn steers(&self, list: Vec<Spanned<SteerKeys>>) -> Result<Vec<Steer>, ConfigError> {
+        if let Some(surplus) = list.get(MAX_STEERS) {
+            let message =
+                format!("more than {MAX_STEERS} entries do not fit in front of the rules");
+            return Err(self.error(surplus.span(), message));
+        }
+        list.into_iter().map(|entry| steer::check(self, entry)).collect()
     }
 
     fn patterns(
@@ -165,7 +207,7 @@ impl Reader<'_> {
         Ok(Some(Setting { value, origin }))
     }
 
-    fn optional<T, U>(
+    pub(super) fn optional<T, U>(
         &self,
         value: Option<Spanned<T>>,
         check: impl FnOnce(T) -> Result<U, String>,
@@ -179,12 +221,28 @@ impl Reader<'_> {
         }
     }
 
-    fn origin(&self, span: &Range<usize>) -> Origin {
+    pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
         Origin::File { path: self.path.into(), line: line_of(self.text, span.start) }
     }
 
-    fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.path, self.text, Some(span), message)
+    }
+}
+
+/// Whether a link may be called so; patterns are none.
+pub(super) fn is_interface(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 15 && !name.contains(['/', ' ', '*', '?'])
+}
+
+fn mark_mask(mask: u32) -> Result<u32, String> {
+    let bits = mask >> mask.trailing_zeros().min(31);
+    match mask {
+        0 => Err("a mask without bits holds no mark".into()),
+        _ if bits & bits.wrapping_add(1) != 0 => {
+            Err(format!("{mask:#x}: the bits of mark_mask stand side by side, as in 0x00f00000"))
+        }
+        _ => Ok(mask),
     }
 }
 

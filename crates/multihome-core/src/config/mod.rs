@@ -9,6 +9,7 @@
 
 mod error;
 mod file;
+pub mod steer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ pub use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
+pub use steer::{Steer, UnlessDown};
 
 use crate::model::Link;
 use crate::model::names::word;
@@ -38,6 +40,16 @@ pub struct Config {
     pub manage: Setting<Vec<Pattern>>,
     /// Interfaces that match one of these are never uplinks.
     pub ignore: Setting<Vec<Pattern>>,
+    /// Whether replies of connections whose destination was translated are led home.
+    pub return_path: Setting<ReturnPathMode>,
+    /// The bits of the packet mark that this takes; none means bits that nobody else uses.
+    pub mark_mask: Setting<Option<u32>>,
+    /// Whether sysctls that stand in the way are changed.
+    pub sysctl: Setting<Management>,
+    /// What is done about rules of others that catch everything in front of ours.
+    pub precedence: Setting<Precedence>,
+    /// What is sent by a chosen uplink, in order: the first that meets decides.
+    pub steers: Vec<Steer>,
     /// What is said of single interfaces, by name.
     pub interfaces: BTreeMap<String, Interface>,
 }
@@ -109,6 +121,41 @@ pub enum OnDown {
     Fallthrough,
 }
 
+/// Whether replies of connections whose destination was translated are led home.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReturnPathMode {
+    /// When the host forwards and somebody translates destinations.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// Whether sysctls that stand in the way are changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Management {
+    /// They are, and put back by `down`.
+    #[default]
+    Manage,
+    /// They are only named.
+    Report,
+}
+
+/// What is done about rules of others that catch everything in front of ours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precedence {
+    /// Answers jump over them.
+    #[default]
+    Keep,
+    /// They have their way.
+    Yield,
+}
+
+/// The most `[[steer]]` entries: each may need two priorities between 1 and the least base.
+pub const MAX_STEERS: usize = 100;
 /// The default of `base`.
 pub const DEFAULT_BASE: u32 = 10_000;
 /// The numbers that one base takes up.
@@ -128,6 +175,11 @@ impl Default for Config {
             primary: Setting::default_of(None),
             manage: Setting::default_of(Vec::new()),
             ignore: Setting::default_of(Vec::new()),
+            return_path: Setting::default_of(ReturnPathMode::default()),
+            mark_mask: Setting::default_of(None),
+            sysctl: Setting::default_of(Management::default()),
+            precedence: Setting::default_of(Precedence::default()),
+            steers: Vec::new(),
             interfaces: BTreeMap::new(),
         }
     }

@@ -269,6 +269,10 @@ impl Fact {
                 Note::FileRefused(_) => "file-refused",
                 Note::InterfaceAbsent { .. } => "interface-absent",
                 Note::Rival(_) => "same-job",
+                Note::Overtaken(_) | Note::Captured { .. } => "catch-all-rule",
+                Note::ReturnPath(_) => "return-path",
+                Note::Sysctl(_) => "sysctl",
+                Note::SteerAbsent { .. } => "steer-absent",
             },
             Fact::MainRefuses { .. } => "main-refuses",
             Fact::Down { .. } => "uplink-down",
@@ -324,10 +328,15 @@ impl Fact {
                 Note::NoGateway { .. }
                 | Note::SeveralGateways { .. }
                 | Note::MainRefuses { .. }
-                | Note::PrimaryAbsent { .. } => Warning,
+                | Note::PrimaryAbsent { .. }
+                | Note::ReturnPath(_)
+                | Note::Sysctl(_)
+                | Note::SteerAbsent { .. }
+                | Note::Captured { .. } => Warning,
                 Note::KeepsGroup { .. }
                 | Note::FileRefused(_)
                 | Note::InterfaceAbsent { .. }
+                | Note::Overtaken(_)
                 | Note::Rival(_) => Worth,
             },
             Fact::ArpFlux { cloud, .. } => warn_if(cloud.is_none()),

@@ -26,6 +26,9 @@ pub(super) const CHECKS: &[Check] = &[
     ("link-group", |p| noted(p, |n| matches!(n, Note::KeepsGroup { .. }))),
     ("primary-absent", |p| noted(p, |n| matches!(n, Note::PrimaryAbsent { .. }))),
     ("interface-absent", |p| noted(p, |n| matches!(n, Note::InterfaceAbsent { .. }))),
+    ("return-path", |p| noted(p, |n| matches!(n, Note::ReturnPath(_)))),
+    ("sysctl", |p| noted(p, |n| matches!(n, Note::Sysctl(_)))),
+    ("steer-absent", |p| noted(p, |n| matches!(n, Note::SteerAbsent { .. }))),
     ("file-refused", |p| noted(p, |n| matches!(n, Note::FileRefused(_)))),
 ];
 

@@ -6,11 +6,11 @@
 //! them.
 
 use super::{Check, Fact, Judged, Lack, Patient};
+use crate::catch_all::{self, CatchAll, Takes};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
-use crate::model::{Action, Route, RouteKind, Rule, Snapshot};
+use crate::model::{Action, RouteKind, Rule, Snapshot};
 use crate::plan::Plan;
 use crate::prefix::Family;
-use crate::rules::suppressed_length;
 
 pub(super) const CHECKS: &[Check] = &[
     ("kernel-rules", kernel_rules),
@@ -138,32 +138,41 @@ fn own(plan: &Plan, family: Family) -> impl Iterator<Item = u32> {
     rules.filter(move |r| r.family == family && r.oif.is_none()).map(|r| r.priority)
 }
 
-/// Whose answers does a rule take that is for everything? Those of uplinks by which its table
-/// does not lead out. What a table holds besides a default (a tunnel's own networks, the
-/// addresses of containers) is what it is for.
+/// Whose answers does a rule take that is for everything ([`crate::catch_all`])? Those of uplinks by
+/// which its table does not lead out. What a table holds besides a default (a tunnel's own
+/// networks, the addresses of containers) is what it is for; and one that answers jump over takes
+/// none.
 fn catch_all_rule(patient: &Patient<'_>) -> Judged {
     let mut found = Vec::new();
+    let is_uplink = |link| patient.plan.uplinks.iter().any(|p| p.uplink.link == link);
     for family in Family::BOTH {
         let Some(last) = own(patient.plan, family).max() else { continue };
-        let others = || {
-            let rules = patient.snapshot.rules();
-            rules.filter(|r| r.family == family && r.priority < last && !r.is_ours())
+        let is_in_front = |c: &CatchAll| {
+            c.rule.priority < last && !patient.plan.overtaken.iter().any(|o| o.rule == c.rule)
         };
-        // Wherever one of them goes, the pair goes: that is said once.
-        let mut companion = others().find(|r| is_companion(r)).cloned().map(Box::new);
-        for rule in others().filter(|r| takes_answers(r)) {
-            let Some(route) = ending(patient, rule) else { continue };
-            let is_theirs =
-                |link| route.as_ref().is_none_or(|r| r.hops.iter().all(|h| h.link != link));
+        let (mut companions, takers): (Vec<CatchAll>, Vec<CatchAll>) =
+            catch_all::find(patient.snapshot, family, &is_uplink)
+                .into_iter()
+                .filter(is_in_front)
+                .partition(|c| matches!(c.takes, Takes::Subnets | Takes::Nothing));
+        // wg-quick's other rule, `lookup main suppress_prefixlength 0`: wherever one of them goes, the
+        // pair goes, and that is said once.
+        companions.retain(|c| c.rule.table() == Some(TABLE_MAIN));
+        let mut companion = companions.into_iter().next().map(|c| Box::new(c.rule));
+        for taker in takers {
             let uplinks: Vec<String> = patient
                 .sides(family)
                 .filter(|(planned, _, _)| planned.table.is_some())
                 .filter(|(planned, _, _)| !planned.frozen.contains(&family))
-                .filter(|(planned, _, _)| is_theirs(planned.uplink.link))
+                .filter(|(planned, _, _)| !taker.leads_by(planned.uplink.link))
                 .map(|(planned, _, _)| planned.uplink.name.clone())
                 .collect();
             if !uplinks.is_empty() {
-                let rule = rule.clone();
+                let CatchAll { rule, takes } = taker;
+                let route = match takes {
+                    Takes::Everything(route) => Some(route),
+                    _ => None,
+                };
                 // What refuses has none.
                 let companion = route.as_ref().and_then(|_| companion.take());
                 found.push(Fact::CatchAll { rule, route, uplinks, before: last, companion });
@@ -171,51 +180,6 @@ fn catch_all_rule(patient: &Patient<'_>) -> Judged {
         }
     }
     Ok(found)
-}
-
-/// What a rule ends with for destinations that nobody has a narrower route for: the default of
-/// its table or one in disguise, or (`Some(None)`) a refusal. None: it goes on to the next rule.
-fn ending(patient: &Patient<'_>, rule: &Rule) -> Option<Option<Route>> {
-    let table = match rule.action {
-        Action::Lookup(table) if table != TABLE_LOCAL => table,
-        _ if refuses(rule) => return Some(None),
-        _ => return None,
-    };
-    let is_wide = |r: &&Route| u32::from(r.dst.len()) <= suppressed_length(rule.family);
-    let counts = |r: &&Route| {
-        rule.suppress_prefixlength.is_none_or(|max| u32::from(r.dst.len()) > max)
-            && r.src.is_none()
-            && !r.is_expired()
-    };
-    let routes = patient.snapshot.routes_in(table).filter(|r| r.family() == rule.family);
-    let mut wide: Vec<&Route> = routes.filter(is_wide).filter(counts).collect();
-    wide.sort_by_key(|r| (std::cmp::Reverse(r.dst.len()), r.metric));
-    let first = *wide.first()?;
-    match first.kind {
-        RouteKind::Throw => None,
-        RouteKind::Unicast => Some(Some(first.clone())),
-        _ => Some(None),
-    }
-}
-
-/// Whether a rule matches what an ordinary socket answers from any address: it bears no mark.
-fn takes_answers(rule: &Rule) -> bool {
-    match rule.fwmark {
-        None => takes_all(rule),
-        // wg-quick's: everything that does not bear the mark of its own packets.
-        Some((mark, _)) => rule.not && mark != 0 && takes_all(&unmarked(rule)),
-    }
-}
-
-/// `not fwmark M` without it: what is left must be for everything.
-fn unmarked(rule: &Rule) -> Rule {
-    Rule { not: false, fwmark: None, ..rule.clone() }
-}
-
-/// wg-quick's other rule, `lookup main suppress_prefixlength 0`: in front of ours it sends answers to
-/// clients on another card's network by that card.
-fn is_companion(rule: &Rule) -> bool {
-    rule.table() == Some(TABLE_MAIN) && rule.suppress_prefixlength.is_some() && takes_all(rule)
 }
 
 /// Whether a rule matches whatever the host itself sends, and does not pass over cards.

@@ -7,17 +7,16 @@
 use std::net::IpAddr;
 
 use super::{Check, Fact, Judged, Lack, Patient};
+use crate::model::link::IFF_NOARP;
 use crate::model::neighbour::NUD_INCOMPLETE;
 use crate::model::{Host, Link, Neighbour};
 use crate::plan::Planned;
-use crate::prefix::{Family, Prefix, is_global};
+use crate::prefix::{Family, Prefix};
+use crate::settings::shared;
 use crate::uplink::Side;
 
 pub(super) const CHECKS: &[Check] =
     &[("gateway-silent", gateway_silent), ("same-prefix", same_prefix), ("arp-flux", arp_flux)];
-
-/// `IFF_NOARP`.
-const IFF_NOARP: u32 = 0x80;
 
 /// `neigh_timer_handler` gives up after `ucast_solicit` and `mcast_solicit` questions, and
 /// remembers (`NUD_FAILED`) until somebody asks again. A neighbour that nobody has asked for is
@@ -85,18 +84,6 @@ fn pairs<'a>(patient: &Patient<'a>, family: Family) -> Vec<(Seat<'a>, Seat<'a>, 
         }
     }
     pairs
-}
-
-fn shared(one: &Side, other: &Side) -> Option<Prefix> {
-    let networks = |side: &Side| -> Vec<Prefix> {
-        let all = side.addresses.iter().map(|a| a.network());
-        all.filter(|n| !n.is_host() && is_global(n.address())).collect()
-    };
-    let others = networks(other);
-    networks(one).into_iter().find_map(|a| {
-        let b = others.iter().find(|b| a.overlaps(b))?;
-        Some(if a.len() >= b.len() { a } else { *b })
-    })
 }
 
 /// A gateway that both have, and that is another machine on each.

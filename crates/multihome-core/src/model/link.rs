@@ -51,6 +51,8 @@ pub const IFF_LOOPBACK: u32 = 0x8;
 pub const IFF_POINTOPOINT: u32 = 0x10;
 /// `IFF_RUNNING`: it can send (RFC 2863).
 pub const IFF_RUNNING: u32 = 0x40;
+/// `IFF_NOARP`: nobody asks for neighbours on it.
+pub const IFF_NOARP: u32 = 0x80;
 /// `IFF_SLAVE`: set on the members of a bond, and on the virtual functions that `hv_netvsc`
 /// and `net_failover` take.
 pub const IFF_SLAVE: u32 = 0x800;

@@ -25,6 +25,9 @@ pub struct Raised {
     pub was: String,
     /// After.
     pub set: String,
+    /// The index of the link that it is of; 0 for one of the whole namespace.
+    #[serde(default)]
+    pub link: u32,
 }
 
 /// Keys of `net/ipv4/conf/LINK` that decide about packets; read for `all`, `default` and every link
@@ -86,6 +89,15 @@ pub const GLOBAL: [&str; 10] = [
     "net/ipv6/fib_multipath_hash_policy",
     "net/ipv6/ip_nonlocal_bind",
 ];
+
+/// Those of [`CONF_V4`] that a plan depends on.
+pub const PLAN_V4: [&str; 4] = ["arp_announce", "arp_ignore", "forwarding", "rp_filter"];
+
+/// Those of [`CONF_V6`], likewise.
+pub const PLAN_V6: [&str; 1] = ["forwarding"];
+
+/// Those of [`GLOBAL`], likewise.
+pub const PLAN_GLOBAL: [&str; 1] = ["net/ipv4/icmp_errors_use_inbound_ifaddr"];
 
 /// `net/ipv4/conf/LINK/KEY`, or `ipv6`. `all` and `default` are links here.
 #[must_use]

@@ -20,7 +20,9 @@ pub use link::{carrier_lost, link_down};
 pub use route::{RouteWords, add_route, del_route};
 
 use crate::diff::Change;
+use crate::model::netfilter::Held;
 use crate::model::{Address, Snapshot};
+use crate::settings;
 
 /// Something that could happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +128,12 @@ pub fn take(snapshot: &mut Snapshot, changes: &[Change]) {
                     snapshot.insert_link(crate::model::Link { group: *to, ..link });
                 }
             }
+            Change::SetReturnPath { to, .. } => {
+                if let Some(netfilter) = &mut snapshot.netfilter {
+                    netfilter.table = to.clone().map_or(Held::Absent, Held::Whole);
+                }
+            }
+            Change::SetSysctl { path, from, to } => settings::note(snapshot, path, from, to),
         }
     }
 }

@@ -12,12 +12,16 @@ use std::net::IpAddr;
 use multihome_core::diff::Change;
 use multihome_core::model::link::{IFF_LOWER_UP, IFF_UP};
 use multihome_core::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use multihome_core::model::netfilter::Held;
 use multihome_core::model::route::{RTNH_F_ONLINK, SCOPE_LINK};
 use multihome_core::model::snapshot::Event;
+use multihome_core::model::sysctl::Raised;
 use multihome_core::model::{
-    Action, Address, Hints, Hop, Link, PROTOCOL, Route, RouteKind, Rule, Snapshot,
+    Action, Address, Hints, Hop, Link, Netfilter, PROTOCOL, Route, RouteKind, Rule, Snapshot,
+    Sysctls,
 };
 use multihome_core::prefix::{Family, Prefix};
+use multihome_core::settings;
 
 use super::lookup::Packet;
 
@@ -53,6 +57,9 @@ pub(crate) struct Kernel {
     rules: Vec<Rule>,
     pub(crate) table_names: BTreeMap<u32, String>,
     pub(crate) hints: Hints,
+    pub(crate) sysctls: Sysctls,
+    pub(crate) raised: BTreeMap<String, Raised>,
+    pub(crate) netfilter: Option<Netfilter>,
 }
 
 // ===== what is there =====
@@ -67,6 +74,9 @@ impl Kernel {
             rules: Vec::new(),
             table_names: BTreeMap::new(),
             hints: Hints::default(),
+            sysctls: Sysctls::default(),
+            raised: BTreeMap::new(),
+            netfilter: None,
         };
         let lo = Link {
             arphrd: 772,
@@ -100,6 +110,9 @@ impl Kernel {
             rules,
             table_names: snapshot.table_names.clone(),
             hints: snapshot.hints.clone(),
+            sysctls: snapshot.sysctls.clone(),
+            raised: snapshot.raised.clone(),
+            netfilter: snapshot.netfilter.clone(),
         }
     }
 
@@ -149,6 +162,9 @@ impl Kernel {
         let mut snapshot = Snapshot::default();
         snapshot.table_names = self.table_names.clone();
         snapshot.hints = self.hints.clone();
+        snapshot.sysctls = self.sysctls.clone();
+        snapshot.raised = self.raised.clone();
+        snapshot.netfilter = self.netfilter.clone();
         self.links.values().for_each(|l| snapshot.insert_link(l.clone()));
         self.addresses.iter().for_each(|a| snapshot.insert_address(a.clone()));
         self.routes.iter().for_each(|r| snapshot.insert_route(r.clone()));
@@ -163,6 +179,7 @@ impl Kernel {
         lines.extend(self.addresses.iter().map(|a| format!("{a:?}")));
         lines.extend(self.routes.iter().map(|r| format!("{r:?}")));
         lines.extend(self.rules.iter().map(|r| format!("{r:?}")));
+        lines.push(format!("{:?} {:?} {:?}", self.sysctls, self.raised, self.netfilter));
         lines.sort();
         lines
     }
@@ -228,6 +245,19 @@ impl Kernel {
                 let link = self.links.get_mut(link).ok_or(Errno::NoDevice)?;
                 assert_eq!((&link.name, link.group), (name, *from), "{change:?}");
                 link.group = *to;
+                Ok(())
+            }
+            Change::SetReturnPath { from, to } => {
+                let netfilter = self.netfilter.as_mut().expect("nobody could look");
+                assert_eq!(netfilter.table, *from, "{change:?}");
+                netfilter.table = to.clone().map_or(Held::Absent, Held::Whole);
+                Ok(())
+            }
+            Change::SetSysctl { path, from, to } => {
+                assert_eq!(self.sysctls.get(path), Some(from.as_str()), "{change:?}");
+                let mut snapshot = self.snapshot();
+                settings::note(&mut snapshot, path, from, to);
+                (self.sysctls, self.raised) = (snapshot.sysctls, snapshot.raised);
                 Ok(())
             }
         }

@@ -107,14 +107,14 @@ pub fn reconcile(
 ) -> Result<Reconciled, Failure> {
     let lock = dir.change_lock(verb)?;
     let _held = lock.take(patience)?;
-    engine.observe()?;
+    engine.observe(goal)?;
     let steps = engine.prepare(goal)?;
     let outcome = engine.take(steps);
     // What counts is what the kernel holds afterwards, not what it acknowledged.
     let mut left = Vec::new();
     if !outcome.changes.is_empty() {
         let names = engine.snapshot().names();
-        engine.observe()?;
+        engine.observe(goal)?;
         left = match goal {
             Goal::Plan => engine.plan()?.1,
             Goal::Nothing => engine.left_of_ours(),

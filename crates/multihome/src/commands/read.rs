@@ -22,6 +22,7 @@ use crate::memory_file::MemoryFile;
 use crate::output::{self, Style};
 use crate::rt_tables;
 use crate::run_dir::RunDir;
+use crate::surroundings::Surroundings;
 use crate::words;
 use crate::words::plan::PlanJson;
 use crate::words::status::{Status, Verdict, Watch};
@@ -119,7 +120,7 @@ pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
 
 /// Writes what the kernel holds.
 pub fn snapshot(args: &Json) -> Result<u8, Failure> {
-    let snapshot = live()?;
+    let snapshot = live(&Config::default())?;
     if args.json {
         let mut text = serde_json::to_string(&snapshot).map_err(std::io::Error::other)?;
         text.push('\n');
@@ -150,7 +151,7 @@ pub fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
         return Ok(Seen { snapshot, plan, changes });
     }
     let mut engine = Engine::open(config.clone(), &RunDir::path())?;
-    engine.observe()?;
+    engine.observe(Goal::Plan)?;
     let Steps { plan, changes, .. } = engine.prepare(Goal::Plan)?;
     Ok(Seen { snapshot: engine.into_snapshot(), plan, changes })
 }
@@ -160,7 +161,7 @@ pub fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
 pub fn look_at_all(config: &Config, args: &Reading) -> Result<(Seen, Memory), Failure> {
     let (snapshot, mut memory) = match &args.snapshot {
         Some(path) => (from_file(path)?, Memory::default()),
-        None => (live()?, MemoryFile::read(&RunDir::path()).memory()),
+        None => (live(config)?, MemoryFile::read(&RunDir::path()).memory()),
     };
     memory.update(&snapshot, config);
     let plan = plan::make(&snapshot, config, &memory);
@@ -168,10 +169,11 @@ pub fn look_at_all(config: &Config, args: &Reading) -> Result<(Seen, Memory), Fa
     Ok((Seen { snapshot, plan, changes }, memory))
 }
 
-fn live() -> Result<Snapshot, Failure> {
+fn live(config: &Config) -> Result<Snapshot, Failure> {
     let mut kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
     let mut snapshot = kernel.snapshot().map_err(error::kernel("read the kernel's state"))?;
     kernel.circumstances(&mut snapshot);
+    Surroundings::new(&RunDir::path()).look_beside_sysctls(&mut kernel, &mut snapshot, config);
     snapshot.host = Some(host::read());
     snapshot.table_names = rt_tables::read();
     snapshot.hints = multihome_sources::read(&RunDir::path().places(), SystemTime::now());

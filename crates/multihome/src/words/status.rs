@@ -535,5 +535,9 @@ fn is_of(planned: &Planned, change: &Change) -> bool {
         }
         Change::AddRule(r) | Change::DelRule(r) => Plan::is_of(planned, r),
         Change::SetGroup { link, .. } => *link == planned.uplink.link,
+        Change::SetSysctl { path, .. } => {
+            path.split('/').any(|part| part == planned.uplink.name) && path.contains("/conf/")
+        }
+        Change::SetReturnPath { .. } => false,
     }
 }

@@ -47,6 +47,9 @@ pub enum Event {
     DelNexthop(u32),
     /// `RTM_NEWPREFIX`: a router advertisement came in by this link.
     RouterAdvertised(u32),
+    /// `RTM_NEWNETCONF`: `forwarding`, `rp_filter` or another setting of a link changed. Which, and
+    /// to what, is in `/proc/sys`.
+    SettingsChanged,
 }
 
 /// What a snapshot can no longer vouch for after an event, so that it must be dumped again.
@@ -144,6 +147,8 @@ impl Snapshot {
                 // nexthop_flush_routes tells of IPv6 routes only.
                 stale.families.insert(Family::V4);
             }
+            // What is in /proc/sys is not read here.
+            Event::SettingsChanged => {}
             Event::RouterAdvertised(_) => {
                 // A changed lifetime or metric of a route that is there already is not announced
                 // (fib6_set_expires, fib6_metric_set).

@@ -1,0 +1,126 @@
+//! What is asked before the rule block: jumps over the rules of others, marks, steering.
+//!
+//! Most hosts have none of it. With n priorities that end below `base`, and below every rule that
+//! is jumped over:
+//!
+//! ```text
+//! f:     from P goto base                                        # answers go to the block
+//! f+1:   not fwmark 0/MASK lookup main suppress_prefixlength 7 suppress_ifgroup G
+//! f+2:   fwmark MARK/MASK lookup TABLE                           # replies of translated connections
+//! f+3:   to D ... lookup main suppress_prefixlength L suppress_ifgroup G
+//! f+4:   to D ... lookup TABLE                                   # one pair for each [[steer]]
+//! ```
+//!
+//! The jumps are there where something would come in between: a tunnel's catch-all
+//! ([`crate::catch_all`]), or our own steering, which must never take an answer. A rule is added
+//! in front of all others where somebody gives none of its own priorities (`fib_default_rule_pref`),
+//! so nothing that we could reserve would keep us in front; but nobody needs to be in front who
+//! can be reached from there.
+//!
+//! Where it lies follows from the rules that are there and from nothing else: when a tunnel goes,
+//! what was made for it goes.
+
+use std::collections::BTreeSet;
+
+use crate::catch_all::CatchAll;
+use crate::model::{Action, Rule, Snapshot};
+use crate::prefix::{Family, Prefix};
+use crate::rules;
+
+/// What is wanted in front of the block of one family.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    /// What others have that answers must jump over.
+    pub(crate) overtaken: &'a [CatchAll],
+    /// The fewest prefixes that hold all managed sources.
+    pub(crate) sources: Vec<Prefix>,
+    /// Marks, in the order in which they are asked; their priorities count from 0.
+    pub(crate) marks: Vec<Rule>,
+    /// Steering, likewise.
+    pub(crate) steers: Vec<Rule>,
+}
+
+/// There is no room left in front of the rules that are to be jumped over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+/// The rules in front of a block that begins with the rule of priority `block`.
+///
+/// # Errors
+/// When the rules that are to be jumped over leave no priorities.
+pub(crate) fn rules(
+    snapshot: &Snapshot,
+    family: Family,
+    block: u32,
+    wanted: Wanted<'_>,
+) -> Result<Vec<Rule>, NoRoom> {
+    let jumps = !wanted.overtaken.is_empty() || !wanted.steers.is_empty();
+    let mut parts: Vec<Rule> = Vec::new();
+    if jumps {
+        parts.extend(wanted.sources.iter().map(|p| Rule {
+            from: Some(*p),
+            iif: rules::only_own_traffic(*p),
+            ..Rule::new(family, 0, Action::Goto(block))
+        }));
+    }
+    let mut next = u32::from(jumps);
+    for group in [wanted.marks, wanted.steers] {
+        let start = next;
+        for rule in group {
+            next = next.max(start + rule.priority + 1);
+            parts.push(Rule { priority: start + rule.priority, ..rule });
+        }
+    }
+    if parts.is_empty() {
+        return Ok(parts);
+    }
+    let first = wanted.overtaken.iter().map(|c| c.rule.priority).min();
+    let limit = first.map_or(block, |p| p.min(block));
+    let at = place(snapshot, family, limit, next).ok_or(NoRoom)?;
+    parts.iter_mut().for_each(|r| r.priority += at);
+    Ok(parts)
+}
+
+/// The highest priority from which `room` of them end below `limit`, none of them somebody
+/// else's.
+fn place(snapshot: &Snapshot, family: Family, limit: u32, room: u32) -> Option<u32> {
+    let taken: BTreeSet<u32> = snapshot
+        .rules()
+        .filter(|r| r.family == family && !r.is_ours() && r.priority < limit)
+        .map(|r| r.priority)
+        .collect();
+    let mut end = limit;
+    loop {
+        // Priority 0 is the kernel's own.
+        let start = end.checked_sub(room).filter(|s| *s > 0)?;
+        match taken.range(start..end).next() {
+            Some(other) => end = *other,
+            None => return Some(start),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(priorities: &[u32]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for priority in priorities {
+            let rule = Rule::new(Family::V4, *priority, Action::Lookup(100));
+            snapshot.insert_rule(Rule { protocol: 4, ..rule });
+        }
+        snapshot
+    }
+
+    #[test]
+    fn a_place_ends_below_the_limit_and_holds_nobody_else() {
+        let place = |taken: &[u32], limit, room| place(&with(taken), Family::V4, limit, room);
+        assert_eq!(place(&[], 10_000, 3), Some(9_997));
+        assert_eq!(place(&[9_999], 10_000, 3), Some(9_996));
+        assert_eq!(place(&[9_998, 9_995], 9_998, 3), Some(9_992));
+        assert_eq!(place(&[4], 5, 3), Some(1));
+        assert_eq!(place(&[4], 4, 4), None);
+        assert_eq!(place(&[1], 1, 1), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! The return path: replies of connections whose destination was translated go home by the door
+//! that the request came in by.
+//!
+//! See [`crate::model::netfilter`] for what the table does. Here it is decided whether there is
+//! one, which bits of the packet mark it takes, and which mark each uplink has.
+//!
+//! No bit is free everywhere, and two programs that share one without knowing of each other
+//! break both: so the bits are chosen among those that nobody on this host uses, as far as can
+//! be seen in rules, nftables and iptables. A mask that is in use by our own rules stays as long
+//! as nobody else takes its bits; marks stay with their tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::config::{Config, ReturnPathMode};
+use crate::model::names::TABLE_MAIN;
+use crate::model::netfilter::{MarkUse, Netfilter, ReturnPath};
+use crate::model::sysctl::conf;
+use crate::model::{Action, Names, Rule, Snapshot};
+use crate::plan::Planned;
+use crate::prefix::Family;
+use crate::rules::suppressed_length;
+
+/// What is to be done for translated connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Decision {
+    /// The table, if there is to be one. None also where nobody may look: see `is_known`.
+    pub(crate) table: Option<ReturnPath>,
+    /// Whether what netfilter holds is known: otherwise the table is left as it is.
+    pub(crate) is_known: bool,
+    /// The table that each mark is looked up in.
+    pub(crate) marks: BTreeMap<u32, u32>,
+    /// The bits that are ours.
+    pub(crate) mask: u32,
+    /// The families that it is for.
+    pub(crate) families: BTreeSet<Family>,
+    /// What the operator should know.
+    pub(crate) trouble: Vec<Trouble>,
+}
+
+/// Why translated connections, or some of them, are not led home.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trouble {
+    /// The configured bits are somebody else's.
+    MarksTaken {
+        /// The bits.
+        mask: u32,
+        /// Who uses some of them.
+        by: MarkUse,
+    },
+    /// Nowhere are enough bits side by side free.
+    NoBitsFree {
+        /// How many are needed.
+        needed: u32,
+        /// All that are in use.
+        used: u32,
+    },
+    /// The configured bits hold fewer marks than there are uplinks.
+    TooFewBits {
+        /// The bits.
+        mask: u32,
+        /// The uplinks that have no mark.
+        uplinks: Vec<String>,
+    },
+    /// Something could not be read that may use bits.
+    Unread(String),
+}
+
+/// Where free bits are looked for first, by their lowest: what the programs that are known use
+/// (0x80, 0xf00, 0x3f00, 0x3000, 0xc000, 0xff0000) is asked last.
+const SHIFTS: [u32; 8] = [24, 28, 4, 20, 16, 8, 12, 0];
+
+/// Decides.
+pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) -> Decision {
+    let served = |family: Family| {
+        uplinks.iter().filter(move |p| {
+            p.table.is_some() && !p.frozen.contains(&family) && p.uplink.side(family).is_some()
+        })
+    };
+    let held = held(snapshot);
+    let Some(netfilter) = &snapshot.netfilter else {
+        // Nobody may look: what is there stays.
+        let families = Family::BOTH.into_iter().filter(|f| held.families.contains(f)).collect();
+        let known = |table: &u32| uplinks.iter().any(|p| p.table == Some(*table));
+        let marks = held.marks.into_iter().filter(|(_, table)| known(table)).collect();
+        return Decision { marks, mask: held.mask, families, ..Decision::default() };
+    };
+    let mut decision = Decision { is_known: true, ..Decision::default() };
+    if config.return_path.value == ReturnPathMode::Off {
+        return decision;
+    }
+    decision.families = Family::BOTH
+        .into_iter()
+        .filter(|f| netfilter.nat.contains(f) && forwards(snapshot, *f))
+        .filter(|f| served(*f).next().is_some())
+        .collect();
+    let tables: BTreeMap<u32, &str> = decision
+        .families
+        .iter()
+        .flat_map(|f| served(*f))
+        .filter_map(|p| Some((p.table?, p.uplink.name.as_str())))
+        .collect();
+    if tables.is_empty() {
+        decision.families.clear();
+        return decision;
+    }
+    let taken = taken(snapshot, config, netfilter);
+    let mask = match mask(config, held.mask, tables.len(), &taken) {
+        Ok(mask) => mask,
+        Err(trouble) => {
+            decision.trouble.push(trouble);
+            decision.families.clear();
+            return decision;
+        }
+    };
+    decision.mask = mask;
+    decision.trouble.extend(netfilter.unread.iter().cloned().map(Trouble::Unread));
+    let (marks, unmarked) = marks(&tables, &held, mask);
+    decision.marks = marks;
+    if !unmarked.is_empty() {
+        let uplinks = unmarked.iter().map(|t| tables[t].to_owned()).collect();
+        decision.trouble.push(Trouble::TooFewBits { mask, uplinks });
+    }
+    let mut table = ReturnPath { mask, marks: BTreeMap::new() };
+    let mut seen = BTreeSet::new();
+    for (mark, number) in &decision.marks {
+        let of_table = uplinks.iter().filter(|p| p.table == Some(*number));
+        let sides = of_table.flat_map(|p| &p.uplink.sides);
+        let sides = sides.filter(|s| decision.families.contains(&s.family));
+        // An address on two uplinks is the first's.
+        let addresses: BTreeSet<IpAddr> =
+            sides.flat_map(|s| &s.addresses).map(|a| a.local).filter(|a| seen.insert(*a)).collect();
+        table.marks.insert(*mark, addresses);
+    }
+    decision.table = Some(table);
+    decision
+}
+
+/// The rules of a family, in the order in which they are asked; their priorities count from 0.
+pub(crate) fn rules(decision: &Decision, family: Family, group: u32) -> Vec<Rule> {
+    if !decision.families.contains(&family) || decision.marks.is_empty() {
+        return Vec::new();
+    }
+    let mut rules = vec![Rule {
+        not: true,
+        fwmark: Some((0, decision.mask)),
+        suppress_prefixlength: Some(suppressed_length(family)),
+        suppress_ifgroup: Some(group),
+        ..Rule::new(family, 0, Action::Lookup(TABLE_MAIN))
+    }];
+    rules.extend(decision.marks.iter().map(|(mark, table)| Rule {
+        fwmark: Some((*mark, decision.mask)),
+        ..Rule::new(family, 1, Action::Lookup(*table))
+    }));
+    rules
+}
+
+/// Whether netfilter has anything to do with this host's plan: it forwards, or has rules of ours for
+/// marks. Elsewhere nobody need look.
+#[must_use]
+pub fn concerns(snapshot: &Snapshot, config: &Config) -> bool {
+    config.return_path.value == ReturnPathMode::Auto
+        && Family::BOTH.into_iter().any(|f| forwards(snapshot, f))
+        || held(snapshot).mask != 0
+}
+
+/// Whether the host forwards what comes in by any of its links.
+fn forwards(snapshot: &Snapshot, family: Family) -> bool {
+    snapshot.sysctls.number(&conf(family, "all", "forwarding")).is_some_and(|n| n > 0)
+        || snapshot.links().any(|l| {
+            snapshot.sysctls.number(&conf(family, &l.name, "forwarding")).is_some_and(|n| n > 0)
+        })
+}
+
+/// What our own rules in the snapshot say.
+#[derive(Default)]
+struct Was {
+    mask: u32,
+    /// Tables by mark.
+    marks: BTreeMap<u32, u32>,
+    families: BTreeSet<Family>,
+}
+
+fn held(snapshot: &Snapshot) -> Was {
+    let mut held = Was::default();
+    let ours = || snapshot.rules().filter(|r| r.is_ours());
+    for local in ours().filter(|r| r.not && r.table() == Some(TABLE_MAIN)) {
+        let Some((0, mask)) = local.fwmark else { continue };
+        held.mask = mask;
+        held.families.insert(local.family);
+        // Steering may ask for marks too, behind these.
+        for rule in snapshot.rules_at(local.family, local.priority + 1) {
+            if let (Some((mark, of)), Some(table), true) =
+                (rule.fwmark, rule.table(), rule.is_ours())
+                && of == mask
+            {
+                held.marks.insert(mark, table);
+            }
+        }
+    }
+    held
+}
+
+/// What others use.
+fn taken(snapshot: &Snapshot, config: &Config, netfilter: &Netfilter) -> Vec<MarkUse> {
+    let bits = |(mark, mask): (u32, u32)| if mask == u32::MAX { mark } else { mask };
+    let mut taken = netfilter.marks.clone();
+    let names = Names::default();
+    for rule in snapshot.rules().filter(|r| !r.is_ours()) {
+        if let Some(mark) = rule.fwmark {
+            taken.push(MarkUse { by: format!("rule {}", rule.display(&names)), bits: bits(mark) });
+        }
+    }
+    for steer in &config.steers {
+        if let Some(mark) = steer.fwmark {
+            taken.push(MarkUse { by: format!("[[steer]] ({})", steer.origin), bits: bits(mark) });
+        }
+    }
+    taken
+}
+
+/// The bits that are ours.
+fn mask(config: &Config, held: u32, tables: usize, taken: &[MarkUse]) -> Result<u32, Trouble> {
+    let collides = |mask: u32| taken.iter().find(|u| u.bits & mask != 0);
+    if let Some(mask) = config.mark_mask.value {
+        return match collides(mask) {
+            Some(by) => Err(Trouble::MarksTaken { mask, by: by.clone() }),
+            None => Ok(mask),
+        };
+    }
+    // 15 uplinks fit into four bits; few hosts have more.
+    let needed = (usize::BITS - tables.leading_zeros()).max(4);
+    if held != 0 && held.count_ones() >= needed && collides(held).is_none() {
+        return Ok(held);
+    }
+    let ones = u32::MAX >> (u32::BITS - needed.min(u32::BITS));
+    let shifts = SHIFTS.into_iter().chain(0..u32::BITS).filter(|s| s + needed <= u32::BITS);
+    shifts
+        .map(|shift| ones << shift)
+        .find(|mask| collides(*mask).is_none())
+        .ok_or(Trouble::NoBitsFree { needed, used: taken.iter().fold(0, |all, u| all | u.bits) })
+}
+
+/// A mark for each table: the one that it had, else the lowest that is free. Those that are left
+/// without one come second.
+fn marks(tables: &BTreeMap<u32, &str>, held: &Was, mask: u32) -> (BTreeMap<u32, u32>, Vec<u32>) {
+    let mut marks: BTreeMap<u32, u32> = BTreeMap::new();
+    if held.mask == mask {
+        let mut kept = BTreeSet::new();
+        for (mark, table) in &held.marks {
+            if tables.contains_key(table) && mark & !mask == 0 && kept.insert(*table) {
+                marks.insert(*mark, *table);
+            }
+        }
+    }
+    let one = mask & mask.wrapping_neg();
+    let most = mask >> mask.trailing_zeros();
+    let mut unmarked = Vec::new();
+    for table in tables.keys() {
+        if marks.values().any(|t| t == table) {
+            continue;
+        }
+        match (1..=most).map(|n| n * one).find(|mark| !marks.contains_key(mark)) {
+            Some(mark) => drop(marks.insert(mark, *table)),
+            None => unmarked.push(*table),
+        }
+    }
+    (marks, unmarked)
+}

@@ -1,0 +1,180 @@
+//! Sysctls that stand in the way of what the plan makes work.
+//!
+//! They are raised, never lowered, on the uplinks that need it and nowhere else, and what they
+//! were is kept, to be put back. Where configuration says `sysctl = "report"` they are only named.
+//!
+//! - `rp_filter`: a strict filter looks the way back up with the translated destination as the
+//!   source and without the mark (`fib_validate_source`), and so drops what comes in for a
+//!   container by any card but the default's. Loose (2) lets it in.
+//! - `arp_ignore`, `arp_announce`: with two cards in one network the kernel answers ARP for any
+//!   address on any card (`arp_process`) and asks with any address as its own (`arp_solicit`), so
+//!   that a router learns one card's address for another's.
+//! - `icmp_errors_use_inbound_ifaddr`: an error about a forwarded packet has an address of the card
+//!   that main's default leaves by (`icmp_send`), not of the one that the packet came in by.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::config::{Config, Management};
+use crate::model::link::IFF_NOARP;
+use crate::model::sysctl::{Raised, conf};
+use crate::model::{Link, Snapshot};
+use crate::plan::Planned;
+use crate::prefix::{Family, Prefix, is_global};
+use crate::uplink::Side;
+
+/// A sysctl that is other than it has to be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Setting {
+    /// Its path below `/proc/sys`.
+    pub path: String,
+    /// What it says.
+    pub is: String,
+    /// What it has to be.
+    pub wanted: String,
+    /// For what.
+    pub reason: Reason,
+}
+
+/// What a sysctl is raised for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Replies of translated connections, or steered ones of what is forwarded, come back by it.
+    ReturnPath,
+    /// Another card is in the same network.
+    SharedNetwork,
+    /// Errors about what is forwarded are to have the address of the card that it came in by.
+    IcmpErrors,
+}
+
+/// The key by which errors about forwarded packets have the address of the card that those came in by.
+const ICMP_ERRORS: &str = "net/ipv4/icmp_errors_use_inbound_ifaddr";
+
+/// What has to be other than the kernel begins with, by path: those that are wrong, and those that
+/// are right because we raised them.
+pub(crate) fn wanted(
+    snapshot: &Snapshot,
+    uplinks: &[Planned],
+    returning: &BTreeSet<u32>,
+) -> Vec<Setting> {
+    let mut wanted = BTreeMap::new();
+    let mut hold = |path: String, needs: Option<i64>, reason: Reason| {
+        let Some(is) = snapshot.sysctls.get(&path).map(str::to_owned) else { return };
+        let value = match needs {
+            _ if is_kept(snapshot, &path, &is) => is.clone(),
+            Some(value) => value.to_string(),
+            None => return,
+        };
+        let setting = Setting { path: path.clone(), is, wanted: value, reason };
+        wanted.entry(path).or_insert(setting);
+    };
+    let family = Family::V4;
+    let effective = |link: &str, key| snapshot.sysctls.effective(family, link, key);
+    for link in returning.iter().filter_map(|index| snapshot.link(*index)) {
+        // Off (0) stays off.
+        let strict = effective(&link.name, "rp_filter") == Some(1);
+        hold(conf(family, &link.name, "rp_filter"), strict.then_some(2), Reason::ReturnPath);
+    }
+    if !returning.is_empty() && uplinks.len() > 1 {
+        let off = snapshot.sysctls.number(ICMP_ERRORS) == Some(0);
+        hold(ICMP_ERRORS.into(), off.then_some(1), Reason::IcmpErrors);
+    }
+    for link in sharing(snapshot, uplinks) {
+        for (key, least) in [("arp_ignore", 1), ("arp_announce", 2)] {
+            let less = effective(&link.name, key).is_some_and(|is| is < least);
+            let path = conf(family, &link.name, key);
+            hold(path, less.then_some(least), Reason::SharedNetwork);
+        }
+    }
+    wanted.into_values().collect()
+}
+
+/// Whether what a sysctl says is what we made of it.
+pub(crate) fn is_kept(snapshot: &Snapshot, path: &str, is: &str) -> bool {
+    snapshot.raised.get(path).is_some_and(|r| r.set == is && is_of_its_link(snapshot, path, r.link))
+}
+
+/// Whether the link of a path is the one that it was when the sysctl was raised: a new one of the
+/// same name begins with the defaults.
+fn is_of_its_link(snapshot: &Snapshot, path: &str, index: u32) -> bool {
+    link_of(snapshot, path).map_or(0, |l| l.index) == index
+}
+
+/// The link that a path is about; none for those of the whole namespace.
+pub(crate) fn link_of<'a>(snapshot: &'a Snapshot, path: &str) -> Option<&'a Link> {
+    let rest =
+        path.strip_prefix("net/ipv4/conf/").or_else(|| path.strip_prefix("net/ipv6/conf/"))?;
+    snapshot.link_named(rest.rsplit_once('/')?.0)
+}
+
+/// Notes that a sysctl was changed from one value to another: what it was before we ever touched it
+/// is kept until it is that again.
+pub fn note(snapshot: &mut Snapshot, path: &str, from: &str, to: &str) {
+    let link = link_of(snapshot, path).map_or(0, |l| l.index);
+    let was = match snapshot.raised.remove(path) {
+        Some(raised) if raised.set == from && raised.link == link => raised.was,
+        _ => from.to_owned(),
+    };
+    if was != to {
+        snapshot.raised.insert(path.to_owned(), Raised { was, set: to.to_owned(), link });
+    }
+    snapshot.sysctls.insert(path, to);
+}
+
+/// Forgets what is not as we left it, or was of a link that is gone: it is nobody's business any more.
+pub fn forget_changed(snapshot: &mut Snapshot) {
+    let kept = |path: &String| {
+        let is = snapshot.sysctls.get(path);
+        // What could not be read may still be ours.
+        is.is_none_or(|is| is_kept(snapshot, path, is))
+            && (snapshot.raised[path].link == 0 || link_of(snapshot, path).is_some())
+    };
+    let paths: Vec<String> = snapshot.raised.keys().filter(|p| !kept(p)).cloned().collect();
+    for path in paths {
+        snapshot.raised.remove(&path);
+    }
+}
+
+/// What the plan changes, and what it only names.
+pub(crate) fn split(
+    config: &Config,
+    wanted: Vec<Setting>,
+) -> (BTreeMap<String, String>, Vec<Setting>) {
+    match config.sysctl.value {
+        Management::Manage => {
+            (wanted.into_iter().map(|s| (s.path, s.wanted)).collect(), Vec::new())
+        }
+        Management::Report => {
+            (BTreeMap::new(), wanted.into_iter().filter(|s| s.is != s.wanted).collect())
+        }
+    }
+}
+
+/// The uplinks that have an IPv4 subnet in common with another one.
+fn sharing<'a>(snapshot: &'a Snapshot, uplinks: &[Planned]) -> Vec<&'a Link> {
+    let family = Family::V4;
+    let seats: Vec<(&Link, &Side)> = uplinks
+        .iter()
+        .filter_map(|p| Some((snapshot.link(p.uplink.link)?, p.uplink.side(family)?)))
+        .filter(|(link, _)| link.flags & IFF_NOARP == 0)
+        .collect();
+    let shares = |(at, (_, side)): &(usize, &(&Link, &Side))| {
+        seats.iter().enumerate().any(|(other, (_, s))| other != *at && shared(side, s).is_some())
+    };
+    seats.iter().enumerate().filter(shares).map(|(_, (link, _))| *link).collect()
+}
+
+/// The narrower of two subnets that overlap, one of each side.
+pub(crate) fn shared(one: &Side, other: &Side) -> Option<Prefix> {
+    let networks = |side: &Side| -> Vec<Prefix> {
+        let all = side.addresses.iter().map(|a| a.network());
+        all.filter(|n| !n.is_host() && is_global(n.address())).collect()
+    };
+    let others = networks(other);
+    networks(one).into_iter().find_map(|a| {
+        let b = others.iter().find(|b| a.overlaps(b))?;
+        Some(if a.len() >= b.len() { a } else { *b })
+    })
+}
