@@ -8,7 +8,7 @@ use multihome_core::diff::diff;
 use multihome_core::model::snapshot::{Event, Snapshot};
 use multihome_core::{Config, Memory, plan};
 use multihome_kernel::wire::{Attrs, Messages, Received};
-use multihome_kernel::{address, label, link, neighbour, nexthop, route, rule};
+use multihome_kernel::{address, label, link, neighbour, nexthop, nft, route, rule};
 
 fuzz_target!(|datagram: &[u8]| {
     for attr in Attrs::new(datagram) {
@@ -24,6 +24,7 @@ fuzz_target!(|datagram: &[u8]| {
         let _ = neighbour::decode(message.payload);
         let _ = nexthop::decode(message.payload);
         let _ = nexthop::decode_deleted(message.payload);
+        nft::fuzz::decode(message.payload);
         let _ = route::decode(message.payload);
         let _ = rule::decode(message.payload);
         if let Some(event) = event(&message, &snapshot) {

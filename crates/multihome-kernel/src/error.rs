@@ -9,7 +9,9 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::uapi::{NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_HDRLEN, NLMSGERR_ATTR_MSG};
+use crate::uapi::{
+    NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_HDRLEN, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
+};
 use crate::wire::{Attrs, Malformed, str_of};
 
 /// Why a request failed.
@@ -20,7 +22,8 @@ pub enum Error {
     Kernel {
         /// The errno, as a positive number.
         errno: i32,
-        /// The extended ack's sentence, when there is one.
+        /// The extended ack's sentence, when there is one; of a transaction, with the object that
+        /// it is about in front.
         message: Option<String>,
     },
     /// A system call failed.
@@ -106,6 +109,18 @@ pub(crate) fn of_nlmsgerr(flags: u16, payload: &[u8]) -> Result<Option<Error>, M
     if errno == 0 {
         return Ok(None);
     }
+    let message = sentence(flags, behind_request(flags, payload));
+    Ok(Some(Error::Kernel { errno, message }))
+}
+
+/// Where in the request the fault is, counted from its header, when `NLMSG_ERROR` says so.
+pub(crate) fn offset(flags: u16, payload: &[u8]) -> Option<usize> {
+    let bytes = attribute(flags, behind_request(flags, payload)?, NLMSGERR_ATTR_OFFS)?;
+    Some(u32::from_ne_bytes(*bytes.first_chunk()?) as usize)
+}
+
+/// The attributes of `NLMSG_ERROR`.
+fn behind_request(flags: u16, payload: &[u8]) -> Option<&[u8]> {
     let mut at = 4 + NLMSG_HDRLEN;
     if flags & NLM_F_CAPPED == 0 {
         // The whole request is repeated in front of the attributes.
@@ -115,7 +130,7 @@ pub(crate) fn of_nlmsgerr(flags: u16, payload: &[u8]) -> Result<Option<Error>, M
             .map_or(0, |b| u32::from_ne_bytes(*b) as usize);
         at = 4 + len.max(NLMSG_HDRLEN).next_multiple_of(4);
     }
-    Ok(Some(Error::Kernel { errno, message: sentence(flags, payload.get(at..)) }))
+    payload.get(at..)
 }
 
 /// What `NLMSG_DONE` says: `None` is success. Kernels before 4.13 send no error code.
@@ -136,14 +151,17 @@ fn errno_of(name: &str, payload: &[u8]) -> Result<i32, Malformed> {
 }
 
 fn sentence(flags: u16, attributes: Option<&[u8]>) -> Option<String> {
+    attribute(flags, attributes?, NLMSGERR_ATTR_MSG).map(str_of).filter(|text| !text.is_empty())
+}
+
+fn attribute(flags: u16, attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }
-    Attrs::new(attributes?)
+    Attrs::new(attributes)
         .map_while(Result::ok)
-        .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)
-        .map(|(_, text)| str_of(text))
-        .filter(|text| !text.is_empty())
+        .find(|(kind, _)| *kind == wanted)
+        .map(|(_, bytes)| bytes)
 }
 
 fn kernel_words(errno: i32, message: Option<&str>) -> String {
@@ -263,7 +281,7 @@ mod tests {
         for _ in 0..20_000 {
             let bytes = noise.bytes();
             let flags = noise.next() as u16;
-            let _ = (of_nlmsgerr(flags, &bytes), of_done(flags, &bytes));
+            let _ = (of_nlmsgerr(flags, &bytes), of_done(flags, &bytes), offset(flags, &bytes));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`observe`] dumps what the kernel holds into a [`multihome_core::Snapshot`],
 //! [`circumstances`] adds what decides about packets beside it, [`watch`] turns its
 //! announcements into events, [`apply`] sends requests, and [`ask`] asks where a packet would
-//! go. Below them are one module for each kind of object (decode and encode), and at the bottom
+//! go. [`nft`] is the same for nf_tables. Below them are one module for each kind of object (decode and encode), and at the bottom
 //! [`wire`] (bytes) and [`socket`] (requests and answers).
 //!
 //! Whatever cannot be decoded is said, never skipped: a snapshot from which something
@@ -18,6 +18,7 @@ pub mod label;
 pub mod link;
 pub mod neighbour;
 pub mod nexthop;
+pub mod nft;
 #[cfg(test)]
 mod noise;
 pub mod observe;
@@ -31,6 +32,7 @@ pub mod watch;
 pub mod wire;
 
 pub use error::Error;
+pub use nft::{Nft, NftWatch};
 pub use observe::Kernel;
 pub use socket::Socket;
 pub use watch::{Drained, Noted, Watch};

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
@@ -29,12 +29,22 @@ use crate::wire::{Malformed, Message, Messages};
 #[derive(Debug)]
 pub struct Socket {
     inner: netlink_sys::Socket,
+    protocol: Protocol,
     seq: u32,
     port: u32,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
     /// An earlier answer was not read to its end: a dump may still be under way.
     unsettled: bool,
+}
+
+/// To whom a socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// rtnetlink: links, addresses, routes, rules.
+    Route,
+    /// nfnetlink: nf_tables.
+    Netfilter,
 }
 
 /// How a dump went.
@@ -64,12 +74,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 // ===== impl Socket =====
 
 impl Socket {
-    /// A socket in the network namespace of the calling thread.
+    /// A socket for rtnetlink in the network namespace of the calling thread.
     ///
     /// # Errors
     /// When the system has no sockets left or no netlink.
     pub fn open() -> Result<Socket, Error> {
-        let inner = bound()?;
+        Socket::open_for(Protocol::Route)
+    }
+
+    /// As [`Socket::open`], for the protocol named.
+    ///
+    /// # Errors
+    /// As for [`Socket::open`]; EPROTONOSUPPORT when the kernel does not speak it.
+    pub fn open_for(protocol: Protocol) -> Result<Socket, Error> {
+        let inner = bound(protocol)?;
         // Nicety, not need: without the options errors have no sentence and are longer, and
         // without strict checking (before 4.20) the kernel ignores filters, which the callers
         // therefore apply once more.
@@ -89,6 +107,7 @@ impl Socket {
         let port = address.and_then(|a| SocketAddrNetlink::try_from(a).ok()).map_or(0, |a| a.pid());
         Ok(Socket {
             inner,
+            protocol,
             seq: 0,
             port,
             incoming: vec![0; INCOMING],
@@ -310,6 +329,69 @@ impl Socket {
         }
     }
 
+    /// All messages in one datagram, for a subsystem that carries them out together or not at
+    /// all (`nfnetlink_rcv_batch`): the first and the last are the batch's begin and end. `Err`
+    /// has the place of the message that was refused first, and where in it the kernel says that
+    /// the fault is.
+    pub(crate) fn transaction(
+        &mut self,
+        messages: &[Message],
+    ) -> Result<(), (usize, Option<usize>, Error)> {
+        self.settle();
+        let nowhere = |e| (0, None, e);
+        if messages.iter().any(Message::is_broken) {
+            return Err(nowhere(too_long()));
+        }
+        let first = self.seq.wrapping_add(1);
+        // The end of a batch is acknowledged by recent kernels only (6.10).
+        let last = messages.len().saturating_sub(2);
+        self.outgoing.clear();
+        for (at, message) in messages.iter().enumerate() {
+            self.seq = self.seq.wrapping_add(1);
+            let flags = if at == last { NLM_F_ACK } else { 0 };
+            message.finish(flags, self.seq, &mut self.outgoing);
+        }
+        self.make_room(self.outgoing.len());
+        self.transmit().map_err(nowhere)?;
+        let mut refused = None;
+        loop {
+            let len = self.receive(RecvFlags::empty()).map_err(nowhere)?;
+            for m in Messages::new(&self.incoming[..len]) {
+                let m = m.map_err(|e| nowhere(e.into()))?;
+                let at = m.seq.wrapping_sub(first) as usize;
+                if m.kind != NLMSG_ERROR || at >= messages.len() {
+                    continue;
+                }
+                let outcome = error::of_nlmsgerr(m.flags, m.payload);
+                if let Some(e) = outcome.map_err(|e| nowhere(e.into()))?
+                    && refused.is_none()
+                {
+                    refused = Some((at, error::offset(m.flags, m.payload), e));
+                }
+                // What stops a batch as a whole is said of its first message, and the last may
+                // be acknowledged behind that.
+                if at == 0 || at == last {
+                    self.unsettled |= at == 0;
+                    return refused.map_or(Ok(()), Err);
+                }
+            }
+        }
+    }
+
+    /// A datagram must fit in the send buffer (EMSGSIZE, `netlink_sendmsg`).
+    fn make_room(&self, bytes: usize) {
+        let wanted = bytes + 4096; // what the kernel sets aside, and then some
+        if sockopt::socket_send_buffer_size(&self.inner).is_ok_and(|size| size >= wanted) {
+            return;
+        }
+        // Beyond net.core.wmem_max where the process may; up to it elsewhere.
+        if sockopt::set_socket_send_buffer_size_force(&self.inner, wanted).is_err()
+            && let Err(e) = sockopt::set_socket_send_buffer_size(&self.inner, wanted)
+        {
+            log::debug!("SO_SNDBUF: {e}");
+        }
+    }
+
     fn send(&mut self, message: &Message, flags: u16) -> Result<u32, Error> {
         if message.is_broken() {
             return Err(too_long());
@@ -328,14 +410,14 @@ impl Socket {
                 // A datagram is taken whole or not at all.
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(e) => return Err(Error::system("sendto NETLINK_ROUTE", e)),
+                Err(e) => return Err(Error::system(self.protocol.call("sendto"), e)),
             }
         }
     }
 
     /// Reads one datagram of the kernel's into `incoming`.
     fn receive(&mut self, flags: RecvFlags) -> Result<usize, Error> {
-        let result = receive(&self.inner, &mut self.incoming, flags);
+        let result = receive(&self.inner, self.protocol, &mut self.incoming, flags);
         if let Err(Error::Truncated(size)) = &result {
             self.incoming.resize(size.next_multiple_of(4096), 0);
         }
@@ -357,7 +439,7 @@ impl Socket {
     /// up to its end; until then the kernel refuses the next one with EBUSY.
     fn settle(&mut self) {
         while self.unsettled {
-            match receive(&self.inner, &mut self.incoming, RecvFlags::DONTWAIT) {
+            match receive(&self.inner, self.protocol, &mut self.incoming, RecvFlags::DONTWAIT) {
                 Ok(_) | Err(Error::Truncated(_)) => {}
                 Err(Error::System { errno, .. }) if errno == Errno::NOBUFS.raw_os_error() => {}
                 Err(_) => self.unsettled = false,
@@ -366,13 +448,29 @@ impl Socket {
     }
 }
 
-// ===== helpers shared with the event socket =====
+// ===== impl Protocol =====
 
-/// A bound socket of the routing family.
-pub(crate) fn bound() -> Result<netlink_sys::Socket, Error> {
-    let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE)
-        .map_err(|e| Error::io("socket NETLINK_ROUTE", &e))?;
-    socket.bind_auto().map_err(|e| Error::io("bind NETLINK_ROUTE", &e))?;
+impl Protocol {
+    /// A system call and the protocol that it was for, as an error names it.
+    fn call(self, call: &str) -> String {
+        match self {
+            Protocol::Route => format!("{call} NETLINK_ROUTE"),
+            Protocol::Netfilter => format!("{call} NETLINK_NETFILTER"),
+        }
+    }
+}
+
+// ===== helpers shared with the event sockets =====
+
+/// A bound socket of one protocol.
+pub(crate) fn bound(protocol: Protocol) -> Result<netlink_sys::Socket, Error> {
+    let number = match protocol {
+        Protocol::Route => NETLINK_ROUTE,
+        Protocol::Netfilter => NETLINK_NETFILTER,
+    };
+    let mut socket =
+        netlink_sys::Socket::new(number).map_err(|e| Error::io(protocol.call("socket"), &e))?;
+    socket.bind_auto().map_err(|e| Error::io(protocol.call("bind"), &e))?;
     Ok(socket)
 }
 
@@ -390,6 +488,7 @@ pub(crate) fn enlarge(socket: &netlink_sys::Socket, size: usize) {
 /// Reads one datagram that the kernel sent; what other processes send is passed over.
 pub(crate) fn receive(
     socket: &netlink_sys::Socket,
+    protocol: Protocol,
     buffer: &mut [u8],
     flags: RecvFlags,
 ) -> Result<usize, Error> {
@@ -406,7 +505,7 @@ pub(crate) fn receive(
                 return Ok(len);
             }
             Err(Errno::INTR) => {}
-            Err(e) => return Err(Error::system("recvfrom NETLINK_ROUTE", e)),
+            Err(e) => return Err(Error::system(protocol.call("recvfrom"), e)),
         }
     }
 }

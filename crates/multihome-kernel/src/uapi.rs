@@ -29,6 +29,7 @@ pub const NLM_F_CAPPED: u16 = 0x100;
 pub const NLM_F_ACK_TLVS: u16 = 0x200;
 
 pub const NLMSGERR_ATTR_MSG: u16 = 1;
+pub const NLMSGERR_ATTR_OFFS: u16 = 2;
 
 pub const NLA_F_NESTED: u16 = 0x8000;
 /// All but `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::error::Error;
-use crate::socket::{bound, enlarge, receive};
+use crate::socket::{Protocol, bound, enlarge, receive};
 use crate::uapi::{
     NLM_F_APPEND, NLM_F_REPLACE, RTM_DELADDR, RTM_DELLINK, RTM_DELNEXTHOP, RTM_DELROUTE,
     RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNETCONF, RTM_NEWNEXTHOP, RTM_NEWPREFIX,
@@ -96,7 +96,7 @@ impl Watch {
     /// # Errors
     /// As for [`Watch::open`].
     pub fn with_buffer(size: usize) -> Result<Watch, Error> {
-        let inner = bound()?;
+        let inner = bound(Protocol::Route)?;
         enlarge(&inner, size);
         inner.set_non_blocking(true).map_err(|e| Error::io("fcntl O_NONBLOCK", &e))?;
         for (group, name) in GROUPS {
@@ -117,21 +117,25 @@ impl Watch {
     pub fn drain(&mut self, each: &mut dyn FnMut(Noted)) -> Result<Drained, Error> {
         let mut drained = Drained::default();
         while drained.messages < ENOUGH {
-            let len = match receive(&self.inner, &mut self.incoming, RecvFlags::empty()) {
-                Ok(len) => len,
-                // What was cut off is as lost as what found no room.
-                Err(Error::Truncated(size)) => {
-                    self.incoming.resize(size.next_multiple_of(4096), 0);
-                    drained.overrun = true;
-                    continue;
-                }
-                Err(Error::System { errno, .. }) if errno == Errno::NOBUFS.raw_os_error() => {
-                    drained.overrun = true;
-                    continue;
-                }
-                Err(Error::System { errno, .. }) if errno == Errno::AGAIN.raw_os_error() => break,
-                Err(e) => return Err(e),
-            };
+            let len =
+                match receive(&self.inner, Protocol::Route, &mut self.incoming, RecvFlags::empty())
+                {
+                    Ok(len) => len,
+                    // What was cut off is as lost as what found no room.
+                    Err(Error::Truncated(size)) => {
+                        self.incoming.resize(size.next_multiple_of(4096), 0);
+                        drained.overrun = true;
+                        continue;
+                    }
+                    Err(Error::System { errno, .. }) if errno == Errno::NOBUFS.raw_os_error() => {
+                        drained.overrun = true;
+                        continue;
+                    }
+                    Err(Error::System { errno, .. }) if errno == Errno::AGAIN.raw_os_error() => {
+                        break;
+                    }
+                    Err(e) => return Err(e),
+                };
             for message in Messages::new(&self.incoming[..len]) {
                 drained.messages += 1;
                 match message.and_then(|m| Ok((decode(&m)?, m.port))) {

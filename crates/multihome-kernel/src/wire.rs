@@ -96,6 +96,11 @@ impl Message {
         self.attr(kind, &value.to_ne_bytes())
     }
 
+    /// Appends an attribute of 32 bits in the network's order, as nf_tables has them.
+    pub fn attr_be32(&mut self, kind: u16, value: u32) -> &mut Self {
+        self.attr(kind, &value.to_be_bytes())
+    }
+
     /// Appends a string with its terminating NUL.
     pub fn attr_str(&mut self, kind: u16, value: &str) -> &mut Self {
         let at = self.bytes.len();
@@ -174,6 +179,11 @@ impl Message {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken || self.bytes.len() > i32::MAX as usize
+    }
+
+    /// Breaks the message: there are no bytes for what it should say.
+    pub(crate) fn spoil(&mut self) {
+        self.broken = true;
     }
 
     /// Length in bytes, header included.

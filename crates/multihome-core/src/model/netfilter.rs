@@ -107,7 +107,7 @@ impl ReturnPath {
             let word = if family == Family::V4 { "ip" } else { "ip6" };
             let _ = write!(
                 text,
-                " ct direction reply ct status dnat meta mark & {:#010x} == 0 \
+                " ct status dnat ct direction reply meta mark & {:#010x} == 0 \
                  ct original {word} daddr vmap @{name};",
                 self.mask
             );
