@@ -6,9 +6,10 @@
 //! connected socket look its route up anew, so only differences come here.
 
 use multihome_core::Change;
-use multihome_core::model::Action;
+use multihome_core::model::{Action, Netfilter};
 
 use crate::error::Error;
+use crate::nft::Nft;
 use crate::observe::Kernel;
 use crate::wire::Message;
 use crate::{link, route, rule, sysctl};
@@ -38,7 +39,7 @@ impl Kernel {
             match part {
                 [Change::SetSysctl { path, to, .. }] => outcomes.push(sysctl::write(path, to)),
                 [Change::SetReturnPath { from, to }] => {
-                    outcomes.push(self.set_return_path(from, to.as_ref()));
+                    outcomes.push(self.nft().and_then(|nft| nft.write(from, to.as_ref())));
                 }
                 part => {
                     let messages = part.iter().filter_map(|c| message(c, exclusive, complete));
@@ -48,6 +49,28 @@ impl Kernel {
             }
         }
         outcomes
+    }
+
+    /// What netfilter holds; none where this process may not ask, or the kernel has none.
+    ///
+    /// # Errors
+    /// When no socket can be had, or the kernel refuses for another reason.
+    pub fn netfilter(&mut self) -> Result<Option<Netfilter>, Error> {
+        self.nft()?.observe()
+    }
+
+    /// The netlink port of our own requests to netfilter; none while there were none.
+    #[must_use]
+    pub fn netfilter_port(&self) -> Option<u32> {
+        self.nft.as_ref().map(Nft::port)
+    }
+
+    /// Opened when it is first needed: on a host without containers nothing of it is loaded.
+    fn nft(&mut self) -> Result<&mut Nft, Error> {
+        match &mut self.nft {
+            Some(nft) => Ok(nft),
+            none => Ok(none.insert(Nft::open()?)),
+        }
     }
 
     /// Carries out requests in the order given, and gives one outcome for each.

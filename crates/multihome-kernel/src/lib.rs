@@ -32,7 +32,7 @@ pub mod watch;
 pub mod wire;
 
 pub use error::Error;
-pub use nft::{Nft, NftWatch};
+pub use nft::{Nft, NftWatch, Who};
 pub use observe::Kernel;
 pub use socket::Socket;
 pub use watch::{Drained, Noted, Watch};

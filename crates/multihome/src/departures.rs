@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use multihome_core::config::OnDown;
 use multihome_core::mirror;
-use multihome_core::model::names::TABLE_MAIN;
 use multihome_core::model::{Action, Address, Route, Rule, Snapshot};
 use multihome_core::rules::OIF_OFFSET;
 use multihome_core::{Change, Config, Family, Prefix};
@@ -140,11 +139,15 @@ impl Leavings {
 
 #[cfg(test)]
 mod tests {
+    use multihome_core::model::names::TABLE_MAIN;
+
     use super::*;
 
     fn rule(priority: u32, from: &str, table: u32) -> Rule {
         let from = Some(from.parse().unwrap());
-        Rule { from, ..Rule::new(Family::V4, priority, Action::Lookup(table)) }
+        let suppress_ifgroup = (table == TABLE_MAIN).then_some(10_000);
+        let rule = Rule::new(Family::V4, priority, Action::Lookup(table));
+        Rule { from, suppress_ifgroup, ..rule }
     }
 
     /// Rules of an uplink with table 10003 whose two addresses are one prefix.

@@ -278,6 +278,16 @@ impl Engine {
         self.stale_netfilter = true;
     }
 
+    /// The netlink port of our own requests to netfilter; 0 while there were none.
+    pub fn netfilter_port(&self) -> u32 {
+        self.kernel.netfilter_port().unwrap_or(0)
+    }
+
+    /// How long the last look at netfilter took.
+    pub fn cost_of_netfilter(&self) -> Duration {
+        self.surroundings.cost()
+    }
+
     /// Whether what netfilter holds decides about the plan, so that its announcements are wanted.
     pub fn follows_netfilter(&self) -> bool {
         return_path::concerns(&self.snapshot, &self.config)

@@ -4,6 +4,8 @@
 //! Netfilter is asked only where there is something to ask it: on a host that forwards, or that
 //! has something of ours in it. Elsewhere not even its socket is opened, which would load modules.
 
+use std::time::{Duration, Instant};
+
 use multihome_core::{Change, Config, Snapshot, return_path, settings};
 use multihome_kernel::Kernel;
 use multihome_kernel::circumstances::settings_of;
@@ -17,12 +19,14 @@ pub struct Surroundings {
     raised: RaisedFile,
     /// Said once.
     failed: bool,
+    /// How long the last look at netfilter took.
+    cost: Duration,
 }
 
 impl Surroundings {
     /// Nothing is opened yet.
     pub fn new(dir: &RunDir) -> Surroundings {
-        Surroundings { raised: RaisedFile::read(dir), failed: false }
+        Surroundings { raised: RaisedFile::read(dir), failed: false, cost: Duration::ZERO }
     }
 
     /// Puts all of it into a snapshot. `everything` also asks netfilter where nothing makes it likely
@@ -70,7 +74,10 @@ impl Surroundings {
         if !everything && !return_path::concerns(snapshot, config) {
             return;
         }
-        match kernel.netfilter() {
+        let start = Instant::now();
+        let result = kernel.netfilter();
+        self.cost = start.elapsed();
+        match result {
             Ok(netfilter) => snapshot.netfilter = netfilter,
             Err(e) if self.failed => log::debug!("read what nftables holds: {e}"),
             Err(e) => {
@@ -78,6 +85,11 @@ impl Surroundings {
                 self.failed = true;
             }
         }
+    }
+
+    /// How long the last look at netfilter took.
+    pub fn cost(&self) -> Duration {
+        self.cost
     }
 
     /// Notes what sysctls are before they are changed; says whether they may be.

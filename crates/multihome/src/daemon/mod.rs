@@ -10,6 +10,7 @@
 //! whatever the kernel or we have missed), the watchdog, and the moments of
 //! [`crate::lookout`]. Files that may know a gateway are watched, too.
 
+mod netfilter;
 mod repairs;
 mod signals;
 mod supervisor;
@@ -30,6 +31,7 @@ use crate::logger;
 use crate::run_dir::{ChangeLock, RunDir};
 use crate::words;
 
+use self::netfilter::FollowedNetfilter;
 use self::repairs::Repairs;
 use self::signals::{Signal, Signals};
 use self::supervisor::{State, Supervisor};
@@ -70,6 +72,7 @@ pub fn run(named: Option<PathBuf>) -> Result<u8, Failure> {
         named,
         files: watch_files(&engine),
         files_at: now,
+        netfilter: FollowedNetfilter::default(),
         engine,
         watch,
         signals,
@@ -101,6 +104,8 @@ struct Daemon {
     files: Option<multihome_sources::Watch>,
     /// When files may be read again: whoever writes one in a loop must not keep us busy.
     files_at: Instant,
+    /// Says when netfilter changes, on hosts where that decides about the plan.
+    netfilter: FollowedNetfilter,
     signals: Signals,
     supervisor: Supervisor,
     watchdog: Option<(Duration, Instant)>,
@@ -125,6 +130,7 @@ struct Woken {
     events: bool,
     signals: bool,
     files: bool,
+    netfilter: bool,
 }
 
 /// How much must be looked at before the next reconcile.
@@ -161,6 +167,11 @@ impl Daemon {
             if woken.files {
                 self.read_files();
             }
+            if woken.netfilter && self.netfilter.drain(&self.engine) {
+                self.engine.doubt_netfilter();
+                let at = self.repairs.allowed_at(Instant::now());
+                self.ask_for(at);
+            }
             let now = Instant::now();
             if now >= self.slow_look {
                 self.look = Look::All;
@@ -183,6 +194,7 @@ impl Daemon {
             self.engine.next_look(),
             // Until then nobody waits for them.
             (self.files_at > now).then_some(self.files_at),
+            self.netfilter.pause(now),
         ];
         let timeout = next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
         let mut fds = vec![
@@ -190,11 +202,21 @@ impl Daemon {
             PollFd::new(&self.signals, PollFlags::IN),
         ];
         let files = self.files.as_ref().filter(|_| self.files_at <= now);
-        fds.extend(files.map(|files| PollFd::new(files, PollFlags::IN)));
+        fds.extend(files.iter().map(|files| PollFd::new(files, PollFlags::IN)));
+        let netfilter = self.netfilter.watch(now).map(|watch| {
+            fds.push(PollFd::new(watch, PollFlags::IN));
+            fds.len() - 1
+        });
         match poll(&mut fds, timeout.map(timespec).as_ref()) {
             Ok(_) => {
                 let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-                Ok(Woken { events: is_ready(0), signals: is_ready(1), files: is_ready(2) })
+                let netfilter_at = netfilter.unwrap_or(usize::MAX);
+                Ok(Woken {
+                    events: is_ready(0),
+                    signals: is_ready(1),
+                    files: files.is_some() && is_ready(2),
+                    netfilter: is_ready(netfilter_at),
+                })
             }
             Err(rustix::io::Errno::INTR) => Ok(Woken { signals: true, ..Woken::default() }),
             Err(e) => Err(error::system("wait for events")(e)),
@@ -333,11 +355,16 @@ impl Daemon {
 
     fn look(&mut self) -> Result<(), Failure> {
         if self.look == Look::All {
-            self.engine.observe()?;
+            self.engine.observe(Goal::Plan)?;
             self.look = Look::Doubtful;
             self.slow_look = Instant::now() + SLOW_LOOK;
         }
-        self.engine.refresh()
+        self.engine.refresh()?;
+        if self.netfilter.follow(&self.engine) {
+            self.engine.doubt_netfilter();
+            self.engine.refresh()?;
+        }
+        Ok(())
     }
 
     /// Draws the consequences of a reconcile.
@@ -348,6 +375,7 @@ impl Daemon {
             && self.foreign_events == 0
             && self.written == outcome.changes;
         self.foreign_events = 0;
+        self.netfilter.blame(&outcome.changes);
         self.written.clone_from(&outcome.changes);
         let mut unknown = false;
         for (at, e) in &outcome.failures {

@@ -6,6 +6,7 @@ pub mod diagram;
 pub mod doctor;
 pub mod doubt;
 pub mod explain;
+pub mod extras;
 pub mod fault;
 pub mod plan;
 pub mod rival;
@@ -112,6 +113,24 @@ pub fn note(note: &Note, names: &Names) -> String {
             )
         }
         Note::Rival(rival) => rival::note(rival),
+        Note::Overtaken(catch_all) => {
+            format!("answers jump over {}", extras::catch_all(catch_all, names))
+        }
+        Note::Captured { by, no_room } => {
+            let why = if *no_room {
+                "no priority is free in front of it"
+            } else {
+                "precedence = \"yield\" lets it"
+            };
+            format!("answers are taken by {}: {why}", extras::catch_all(by, names))
+        }
+        Note::ReturnPath(trouble) => extras::trouble(trouble),
+        Note::Sysctl(setting) => extras::setting(setting),
+        Note::SteerAbsent { uplink, origin, by } => format!(
+            "[[steer]] ({origin}) names {}, which is no uplink with a table here: {}",
+            word(uplink),
+            extras::by(by)
+        ),
     }
 }
 

@@ -17,6 +17,7 @@ use multihome_core::verify::{Finding, Report};
 use multihome_core::{Change, Family, Plan, Snapshot};
 use serde::Serialize;
 
+use super::extras::Extras;
 use super::fault::{fault, without_local as words_without_local};
 use super::rival::RivalStatus;
 use super::{conflict, learnt, not_uplink, note, plural, state, way, wrap};
@@ -51,6 +52,9 @@ pub struct Status {
     pub notes: Vec<String>,
     /// Who else does the same job.
     pub rivals: Vec<RivalStatus>,
+    /// What there is beside the uplinks' own rules and tables.
+    #[serde(flatten)]
+    pub extras: Extras,
     /// Why the snapshot is not complete.
     pub incomplete: Vec<String>,
 }
@@ -250,6 +254,7 @@ impl Status {
                     _ => None,
                 })
                 .collect(),
+            extras: Extras::new(snapshot, config, plan, &names),
             incomplete: snapshot.incomplete.clone(),
         }
     }
@@ -311,6 +316,7 @@ impl Status {
                 wrap(&mut out, &label, &hang, &style.dim(reason));
             }
         }
+        self.extras.write(&mut out, style);
         if !self.pending.is_empty() {
             let _ = writeln!(out, "\npending for no uplink by itself:");
             write_pending(&mut out, &self.pending, style);

@@ -7,6 +7,7 @@ use multihome_core::conflict::Conflict;
 use multihome_core::doctor::Fact;
 use multihome_core::model::host::UdpSocket;
 use multihome_core::model::names::word;
+use multihome_core::model::sysctl::display;
 use multihome_core::model::{Names, Neighbour, Route, Rule};
 use multihome_core::plan::Note;
 use multihome_core::verify::Finding;
@@ -14,7 +15,7 @@ use multihome_core::verify::Finding;
 use super::{Found, sysctls};
 use crate::words::fault::{explain, fault};
 use crate::words::rival::{RivalStatus, deletion};
-use crate::words::{conflict, note, plural};
+use crate::words::{conflict, extras, note, plural};
 
 /// What is said of one fact.
 #[derive(Default)]
@@ -241,11 +242,29 @@ fn noted(n: &Note, names: &Names) -> Words {
             "what is said of it there is for nobody".into(),
             "correct the name, unless the card comes later".into(),
         ),
+        Note::ReturnPath(trouble) => (
+            "published ports",
+            "who asks one on another card than main's default gets no answer".into(),
+            extras::cure(trouble),
+        ),
+        Note::Sysctl(setting) => (
+            "sysctl",
+            extras::without(setting.reason).into(),
+            "set it, or let multihome do it with sysctl = \"manage\"".into(),
+        ),
+        Note::SteerAbsent { uplink, by, .. } => (
+            uplink,
+            format!("what should leave by it is not sent there: {}", extras::by(by)),
+            "correct the name, unless the card comes later".into(),
+        ),
         // Facts of their own.
-        Note::MainRefuses { .. } | Note::Rival(_) => ("", String::new(), String::new()),
+        Note::MainRefuses { .. } | Note::Rival(_) | Note::Overtaken(_) | Note::Captured { .. } => {
+            ("", String::new(), String::new())
+        }
     };
     let commands = match n {
         Note::KeepsGroup { name, .. } => vec![format!("ip link set dev {} group 0", word(name))],
+        Note::Sysctl(s) => vec![format!("sysctl -w {}={}", word(&display(&s.path)), s.wanted)],
         _ => Vec::new(),
     };
     let evidence = note(n, names);
