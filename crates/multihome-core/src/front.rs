@@ -23,6 +23,7 @@
 use std::collections::BTreeSet;
 
 use crate::catch_all::CatchAll;
+use crate::model::names::TABLE_LOCAL;
 use crate::model::{Action, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
 use crate::rules;
@@ -55,30 +56,47 @@ pub(crate) fn rules(
     wanted: Wanted<'_>,
 ) -> Result<Vec<Rule>, NoRoom> {
     let jumps = !wanted.overtaken.is_empty() || !wanted.steers.is_empty();
-    let mut parts: Vec<Rule> = Vec::new();
-    if jumps {
-        parts.extend(wanted.sources.iter().map(|p| Rule {
-            from: Some(*p),
-            iif: rules::only_own_traffic(*p),
-            ..Rule::new(family, 0, Action::Goto(block))
-        }));
-    }
-    let mut next = u32::from(jumps);
-    for group in [wanted.marks, wanted.steers] {
-        let start = next;
-        for rule in group {
-            next = next.max(start + rule.priority + 1);
-            parts.push(Rule { priority: start + rule.priority, ..rule });
-        }
-    }
-    if parts.is_empty() {
-        return Ok(parts);
-    }
     let first = wanted.overtaken.iter().map(|c| c.rule.priority).min();
     let limit = first.map_or(block, |p| p.min(block));
-    let at = place(snapshot, family, limit, next).ok_or(NoRoom)?;
-    parts.iter_mut().for_each(|r| r.priority += at);
-    Ok(parts)
+    let from_ours = |action| {
+        let rule = move |p: &Prefix| Rule {
+            from: Some(*p),
+            iif: rules::only_own_traffic(*p),
+            ..Rule::new(family, 0, action)
+        };
+        wanted.sources.iter().map(rule).collect::<Vec<Rule>>()
+    };
+    let jump = if jumps { from_ours(Action::Goto(block)) } else { Vec::new() };
+    let mut parts = vec![jump, wanted.marks, wanted.steers];
+    let at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
+    // Cilium moves it to 100: what the jumps lead past must not be what finds the host's own
+    // addresses.
+    if jumps && local_rule(snapshot, family).is_some_and(|priority| priority >= at) {
+        parts.insert(0, from_ours(Action::Lookup(TABLE_LOCAL)));
+    }
+    let mut at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
+    let mut placed = Vec::new();
+    for part in parts {
+        let room = room_of(&part);
+        placed.extend(part.into_iter().map(|r| Rule { priority: at + r.priority, ..r }));
+        at += room;
+    }
+    Ok(placed)
+}
+
+/// How many priorities rules take that count theirs from 0.
+fn room_of(part: &[Rule]) -> u32 {
+    part.iter().map(|r| r.priority + 1).max().unwrap_or(0)
+}
+
+fn room(parts: &[Vec<Rule>]) -> u32 {
+    parts.iter().map(|part| room_of(part)).sum()
+}
+
+/// The priority of the rule that finds the host's own addresses.
+fn local_rule(snapshot: &Snapshot, family: Family) -> Option<u32> {
+    let mut rules = snapshot.rules().filter(|r| r.family == family && !r.is_ours());
+    rules.find(|r| r.table() == Some(TABLE_LOCAL) && r.is_for_all()).map(|r| r.priority)
 }
 
 /// The highest priority from which `room` of them end below `limit`, none of them somebody
@@ -90,6 +108,9 @@ fn place(snapshot: &Snapshot, family: Family, limit: u32, room: u32) -> Option<u
         .map(|r| r.priority)
         .collect();
     let mut end = limit;
+    if room == 0 {
+        return Some(end);
+    }
     loop {
         // Priority 0 is the kernel's own.
         let start = end.checked_sub(room).filter(|s| *s > 0)?;

@@ -67,7 +67,11 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn local_rule(patient: &Patient<'_>) -> Judged {
     let mut found = Vec::new();
     for family in Family::BOTH {
-        let Some(first) = own(patient.plan, family).min() else { continue };
+        // Where it was moved behind jumps of ours, what those lead past is asked in front of them.
+        let is_jump = |r: &&Rule| matches!(r.action, Action::Goto(_) | Action::Lookup(TABLE_LOCAL));
+        let plan = patient.plan.rules.iter();
+        let asked = plan.filter(|r| r.family == family && r.oif.is_none()).filter(|r| !is_jump(r));
+        let Some(first) = asked.map(|r| r.priority).min() else { continue };
         let rules = || patient.snapshot.rules().filter(|r| r.family == family);
         let local = rules().find(|r| r.table() == Some(TABLE_LOCAL) && takes_all(r));
         // Without any rule there is more wrong than this.
