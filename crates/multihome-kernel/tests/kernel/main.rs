@@ -8,6 +8,7 @@ mod differ;
 mod netns;
 mod nft;
 mod nft_marks;
+mod nft_packets;
 mod observe;
 mod oracle;
 mod suppose;
@@ -119,6 +120,10 @@ const TESTS: &[Test] = &[
     ("marks_in_rules_of_nft_are_read", nft_marks::marks_in_rules_of_nft_are_read),
     ("marks_in_rules_of_iptables_are_read", nft_marks::marks_in_rules_of_iptables_are_read),
     ("marks_are_told_by_place", nft_marks::marks_are_told_by_place),
+    (
+        "replies_of_translated_connections_are_marked",
+        nft_packets::replies_of_translated_connections_are_marked,
+    ),
     ("the_kernel_and_the_reenactment_agree", differ::the_kernel_and_the_reenactment_agree),
 ];
 

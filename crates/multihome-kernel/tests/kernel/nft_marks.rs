@@ -63,8 +63,6 @@ pub fn marks_in_rules_of_nft_are_read() {
         ("ip saddr . meta mark { 192.0.2.1 . 0x41 }", 0x41),
         ("ip saddr . tcp dport { 192.0.2.1 . 80 }", 0),
         ("meta mark 0x10-0x1f", 0x1f),
-        ("meta mark set meta priority", u32::MAX),
-        ("meta priority set meta mark", 0),
         ("counter tcp dport 80 limit rate 1/second accept", 0),
         ("meta mark and 0x1 == 0x1 counter meta mark set meta mark or 0x2", 3),
         ("iifname \"eth0\" meta mark set 7 ct mark set meta mark", 7),
