@@ -46,10 +46,13 @@ fn path(marks: &[(u32, &[&str])]) -> ReturnPath {
     ReturnPath { mask: MASK, marks: marks.iter().map(|(mark, all)| (*mark, of(all))).collect() }
 }
 
-/// Ten thousand addresses, of both families, under two marks.
+/// Ten thousand addresses, of both families, under two marks. In a user namespace fewer, since a
+/// send buffer has a limit there (`net.core.wmem_max`).
 fn many() -> ReturnPath {
+    let user = std::fs::read_to_string("/proc/self/uid_map").expect("uid_map");
+    let all = user.split_whitespace().eq(["0", "0", "4294967295"]);
     let mut marks: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
-    for n in 0..5000u32 {
+    for n in 0..if all { 5000u32 } else { 1500 } {
         let mark = (1 + n % 2) << 16;
         let v6 = Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(n));
         let both = [Ipv4Addr::from(0x0a00_0000 | n).into(), v6.into()];

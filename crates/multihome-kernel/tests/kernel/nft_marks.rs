@@ -9,7 +9,12 @@ use crate::nft::{look, nft};
 
 #[track_caller]
 fn iptables(program: &str, arguments: &str) {
-    let output = Command::new(program).args(arguments.split_whitespace()).output().expect(program);
+    // The lock of the machine is not an ordinary user's to take.
+    let lock = std::env::temp_dir().join(format!("multihome-xtables-{}", std::process::id()));
+    let mut command = Command::new(program);
+    command.args(arguments.split_whitespace()).env("XTABLES_LOCKFILE", &lock);
+    let output = command.output().expect(program);
+    let _ = std::fs::remove_file(&lock);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments}: {error}");
 }
