@@ -14,7 +14,7 @@ use super::uapi::{
     NFTA_IMMEDIATE_DATA, NFTA_IMMEDIATE_DREG, NFTA_LIST_ELEM, NFTA_LOOKUP_DREG, NFTA_LOOKUP_FLAGS,
     NFTA_LOOKUP_SET, NFTA_LOOKUP_SREG, NFTA_MATCH_INFO, NFTA_MATCH_NAME, NFTA_MATCH_REV,
     NFTA_META_DREG, NFTA_META_KEY, NFTA_META_SREG, NFTA_NG_DREG, NFTA_NG_MODULUS, NFTA_NG_OFFSET,
-    NFTA_RANGE_FROM_DATA, NFTA_RANGE_SREG, NFTA_RANGE_TO_DATA,
+    NFTA_PAYLOAD_DREG, NFTA_RANGE_FROM_DATA, NFTA_RANGE_SREG, NFTA_RANGE_TO_DATA, NFTA_SOCKET_DREG,
 };
 use crate::wire::{Attrs, Malformed, Message, str_of, u8_of};
 
@@ -50,6 +50,8 @@ pub(super) enum Expr {
     Number { to: Register, modulus: u32, offset: u32 },
     /// A match or a target of xtables (`nft_compat`).
     Xt { target: bool, name: String, revision: u32, info: Vec<u8> },
+    /// Something of the packet that is no mark, into a register; `None` where it is written back.
+    Load { to: Option<Register> },
     /// Any other.
     Other(String),
 }
@@ -149,6 +151,10 @@ fn decode(bytes: &[u8]) -> Result<Expr, Malformed> {
             revision: fields.number(NFTA_MATCH_REV)?,
             info: fields.get(NFTA_MATCH_INFO).unwrap_or_default().to_vec(),
         },
+        "payload" | "exthdr" | "rt" | "fib" | "osf" | "xfrm" => {
+            Expr::Load { to: fields.register(NFTA_PAYLOAD_DREG)? }
+        }
+        "socket" | "tunnel" => Expr::Load { to: fields.register(NFTA_SOCKET_DREG)? },
         _ => Expr::Other(name),
     };
     Ok(expr)

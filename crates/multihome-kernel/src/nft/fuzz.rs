@@ -1,12 +1,11 @@
 //! For the fuzz targets: every decoder of nf_tables, at any bytes.
 
-use super::read;
-use super::{marks, table};
+use super::table::{self, Parts};
+use super::{marks, read};
 
 /// Gives one payload to every decoder, and what comes out to what reads it.
 pub fn decode(payload: &[u8]) {
-    let mut parts = table::Parts::default();
-    parts.table = read::table(payload).ok();
+    let mut parts = Parts { table: read::table(payload).ok(), ..Parts::default() };
     parts.chains.extend(read::chain(payload));
     parts.sets.extend(read::set(payload));
     let mut elements = Vec::new();

@@ -125,6 +125,7 @@ impl Rule {
                 let bits = if *modulus == 0 { ALL } else { between(*offset, last) };
                 self.put(*to, Value::Within(bits));
             }
+            Expr::Load { to } => self.forget(to.unwrap_or_default()),
             Expr::Xt { target, name, revision, info } => {
                 self.used.bits |= xt(*target, name, *revision, info);
             }

@@ -166,6 +166,11 @@ pub const NFTA_HASH_DREG: u16 = 2;
 pub const NFTA_HASH_MODULUS: u16 = 4;
 pub const NFTA_HASH_OFFSET: u16 = 6;
 
+/// As of `exthdr`, `rt`, `fib`, `osf` and `xfrm`.
+pub const NFTA_PAYLOAD_DREG: u16 = 1;
+/// As of `tunnel`.
+pub const NFTA_SOCKET_DREG: u16 = 2;
+
 pub const NFTA_MATCH_NAME: u16 = 1;
 pub const NFTA_MATCH_REV: u16 = 2;
 pub const NFTA_MATCH_INFO: u16 = 3;

@@ -32,8 +32,8 @@ pub struct Who {
 }
 
 /// Bytes asked for as the queue: a transaction of ten thousand elements is announced with each of
-/// them. When it overflows, somebody changed something.
-const QUEUE: usize = 2 * 1024 * 1024;
+/// them (2.5 MiB). When it overflows, somebody changed something.
+const QUEUE: usize = 8 * 1024 * 1024;
 /// Where one draining stops although there is more. The socket stays readable then.
 const ENOUGH: usize = 100_000;
 

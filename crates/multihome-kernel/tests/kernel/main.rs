@@ -6,6 +6,9 @@
 mod apply;
 mod differ;
 mod netns;
+mod nft;
+mod nft_marks;
+mod nft_packets;
 mod observe;
 mod oracle;
 mod suppose;
@@ -92,6 +95,35 @@ const TESTS: &[Test] = &[
     ("a_bridge_port_is_no_link", watch::a_bridge_port_is_no_link),
     ("an_event_carries_the_port_of_its_request", watch::an_event_carries_the_port_of_its_request),
     ("an_overrun_is_told_and_survived", watch::an_overrun_is_told_and_survived),
+    (
+        "the_table_is_written_as_nft_writes_its_script",
+        nft::the_table_is_written_as_nft_writes_its_script,
+    ),
+    (
+        "nft_prints_the_table_as_an_operator_would_write_it",
+        nft::nft_prints_the_table_as_an_operator_would_write_it,
+    ),
+    ("only_addresses_that_differ_are_written", nft::only_addresses_that_differ_are_written),
+    (
+        "a_table_changed_by_hand_is_altered_and_made_whole",
+        nft::a_table_changed_by_hand_is_altered_and_made_whole,
+    ),
+    ("tables_of_others_are_not_touched", nft::tables_of_others_are_not_touched),
+    ("who_translates_destinations_is_seen", nft::who_translates_destinations_is_seen),
+    ("a_change_by_others_is_told_with_their_name", nft::a_change_by_others_is_told_with_their_name),
+    ("a_change_that_found_no_room_is_somebodys", nft::a_change_that_found_no_room_is_somebodys),
+    (
+        "an_ordinary_user_is_told_nothing_of_nf_tables",
+        nft::an_ordinary_user_is_told_nothing_of_nf_tables,
+    ),
+    ("a_ruleset_that_changes_is_looked_at_again", nft::a_ruleset_that_changes_is_looked_at_again),
+    ("marks_in_rules_of_nft_are_read", nft_marks::marks_in_rules_of_nft_are_read),
+    ("marks_in_rules_of_iptables_are_read", nft_marks::marks_in_rules_of_iptables_are_read),
+    ("marks_are_told_by_place", nft_marks::marks_are_told_by_place),
+    (
+        "replies_of_translated_connections_are_marked",
+        nft_packets::replies_of_translated_connections_are_marked,
+    ),
     ("the_kernel_and_the_reenactment_agree", differ::the_kernel_and_the_reenactment_agree),
 ];
 

@@ -11,11 +11,12 @@ pub fn enter() {
     let before = namespace();
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     if unshare(CloneFlags::CLONE_NEWNET).is_err() {
-        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
-            .expect("a user namespace and a network namespace");
+        unshare(CloneFlags::CLONE_NEWUSER).expect("a user namespace");
         std::fs::write("/proc/self/setgroups", "deny").expect("setgroups");
         std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).expect("uid_map");
         std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).expect("gid_map");
+        // Last: files of its /proc/net belong to who is root by then (xt_proto_init).
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
     }
     assert_ne!(before, namespace(), "this is still the host's network namespace");
     let links = ip("-o link");
