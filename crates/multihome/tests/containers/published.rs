@@ -1,0 +1,192 @@
+//! A published port answers on every card, whoever has published it, and all other flows as well.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use multihome_core::Family;
+use rustix::process::Signal;
+
+use crate::engine::{Bed, DOCKER, Engine, Everything, Iptables};
+use crate::flows::PUBLISHED;
+use crate::runner::tests;
+
+tests![
+    by_nft,
+    by_docker,
+    by_docker_without_its_proxy,
+    by_docker_with_iptables_legacy,
+    by_podman,
+    with_strict_reverse_path_filters,
+    with_strict_reverse_path_filters_by_docker,
+    a_connection_that_was_open_before_goes_on,
+    a_connection_goes_on_when_multihome_is_restarted_or_killed,
+    who_flushes_netfilter_is_answered_at_once,
+    who_deletes_our_table_is_answered_at_once,
+    docker_is_restarted,
+];
+
+/// What fails on every such host.
+const FAILING: &[&str] = &["X>e1", "L>e1", "M>e0", "Xp1", "Lp1"];
+
+/// The whole story: it fails, works, and is as it was.
+#[track_caller]
+fn answers(bed: &Bed) {
+    let before = Everything::of(&bed.host);
+    bed.assert_failing(FAILING);
+    let daemon = bed.run();
+    bed.assert_all_flow("with multihome");
+    drop(daemon);
+    bed.host.must("down");
+    before.assert_is(&Everything::of(&bed.host), "after down");
+}
+
+fn by_nft() {
+    answers(&Bed::new(Engine::Nft));
+}
+
+fn by_docker() {
+    answers(&Bed::new(DOCKER));
+}
+
+fn by_docker_without_its_proxy() {
+    let iptables = Iptables::Nft;
+    answers(&Bed::new(Engine::Docker { userland_proxy: false, iptables }));
+}
+
+fn by_docker_with_iptables_legacy() {
+    let iptables = Iptables::Legacy;
+    answers(&Bed::new(Engine::Docker { userland_proxy: true, iptables }));
+}
+
+fn by_podman() {
+    answers(&Bed::new(Engine::Podman));
+}
+
+fn strict(engine: Engine) {
+    let bed = Bed::new(engine);
+    for link in ["all", "ens5", "ens6"] {
+        bed.host.sh(&format!("sysctl -w net.ipv4.conf.{link}.rp_filter=1"));
+    }
+    answers(&bed);
+}
+
+fn with_strict_reverse_path_filters() {
+    strict(Engine::Nft);
+}
+
+fn with_strict_reverse_path_filters_by_docker() {
+    strict(DOCKER);
+}
+
+// ===== connections =====
+
+/// A connection of the remote client to the published port on the second card.
+struct Connection(TcpStream);
+
+impl Connection {
+    /// Opens it on a host without multihome: while the default is by the second card.
+    #[track_caller]
+    fn before_multihome(bed: &Bed, family: Family) -> Connection {
+        bed.host.lab.withdraw_gateway("ens5").unwrap();
+        let connection = Connection::open(bed, family);
+        bed.host.lab.renew("ens5").unwrap();
+        connection
+    }
+
+    #[track_caller]
+    fn open(bed: &Bed, family: Family) -> Connection {
+        let address = bed.host.lab.cards()[1].address(family).unwrap();
+        let to = SocketAddr::new(address, PUBLISHED);
+        let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(3));
+        let stream = bed.host.remote().run(connect).unwrap();
+        let stream = stream.unwrap_or_else(|e| panic!("{to}: {e}\n{}", bed.dump()));
+        let mut connection = Connection(stream);
+        assert!(connection.goes_on(Duration::from_secs(1)), "{to}\n{}", bed.dump());
+        connection
+    }
+
+    /// Whether bytes come back in time.
+    fn goes_on(&mut self, within: Duration) -> bool {
+        let mut byte = [0];
+        // What was sent in vain before is echoed first.
+        let sent = self.0.write_all(b".").is_ok();
+        self.0.set_read_timeout(Some(within)).unwrap();
+        sent && self.0.read_exact(&mut byte).is_ok()
+    }
+}
+
+fn a_connection_that_was_open_before_goes_on() {
+    for family in Family::BOTH {
+        let bed = Bed::new(Engine::Nft);
+        let mut connection = Connection::before_multihome(&bed, family);
+        bed.assert_failing(FAILING);
+        assert!(!connection.goes_on(Duration::from_millis(300)), "it works without multihome");
+        let _daemon = bed.run();
+        // The next retransmission brings the echo.
+        assert!(connection.goes_on(Duration::from_secs(5)), "{family}\n{}", bed.dump());
+        bed.assert_all_flow("with multihome");
+    }
+}
+
+fn a_connection_goes_on_when_multihome_is_restarted_or_killed() {
+    let bed = Bed::new(DOCKER);
+    bed.assert_failing(FAILING);
+    let mut daemon = bed.run();
+    bed.assert_all_flow("with multihome");
+    let mut connection = Connection::open(&bed, Family::V4);
+    for signal in [Signal::TERM, Signal::KILL] {
+        daemon.stop(signal);
+        let when = format!("after {signal:?}");
+        assert!(connection.goes_on(Duration::from_secs(1)), "{when}\n{}", bed.dump());
+        bed.assert_all_flow(&when);
+        daemon = bed.run();
+        assert!(connection.goes_on(Duration::from_secs(1)), "and again {when}\n{}", bed.dump());
+        bed.assert_all_flow(&format!("and again {when}"));
+    }
+}
+
+// ===== others in netfilter =====
+
+/// Disturbs, and wants the published port to answer within a second.
+#[track_caller]
+fn mended(bed: &Bed, script: &str) {
+    bed.assert_failing(FAILING);
+    let _daemon = bed.run();
+    bed.assert_all_flow("with multihome");
+    let mut connection = Connection::open(bed, Family::V4);
+    for _ in 0..3 {
+        bed.host.sh(script);
+        let start = Instant::now();
+        assert!(connection.goes_on(Duration::from_secs(1)), "{script}\n{}", bed.dump());
+        eprintln!("{script:.40}: went on after {:?}", start.elapsed());
+        bed.assert_all_flow("after that");
+    }
+}
+
+fn who_flushes_netfilter_is_answered_at_once() {
+    // As `nftables.service` does when it is reloaded, and whoever has published it after it.
+    let bed = Bed::new(Engine::Nft);
+    bed.host.sh("nft --stateless list table inet published > /run/published.nft");
+    mended(&bed, "nft flush ruleset; nft -f /run/published.nft");
+}
+
+fn who_deletes_our_table_is_answered_at_once() {
+    mended(&Bed::new(DOCKER), "nft delete table inet multihome");
+}
+
+/// Its chains are made anew, and the container has another process.
+fn docker_is_restarted() {
+    let bed = Bed::new(DOCKER);
+    let before = bed.host.sh("ip rule");
+    let _daemon = bed.run();
+    bed.assert_all_flow("with multihome");
+    bed.host.sh("docker network create --subnet 172.29.0.0/16 another");
+    bed.host.sh("docker network connect another container");
+    bed.assert_all_flow("with one more network");
+    bed.host.sh("docker network rm --force another || { docker network disconnect another container; docker network rm another; }");
+    bed.assert_all_flow("without it");
+    drop(_daemon);
+    bed.host.must("down");
+    assert_eq!(bed.host.sh("ip rule"), before, "after down");
+}
