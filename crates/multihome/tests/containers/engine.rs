@@ -62,6 +62,8 @@ pub struct Everything {
     sysctls: String,
 }
 
+/// What fails on every such host without multihome.
+pub const FAILING: &[&str] = &["X>e1", "L>e1", "M>e0", "Xp1", "Lp1", "Mp0"];
 /// How soon all flows have to work when multihome says that it is ready, or was disturbed.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,7 @@ const DNAT: &str = "
 table inet published {
   chain prerouting { type nat hook prerouting priority -100;
     fib daddr type local meta nfproto ipv4 tcp dport 8080 dnat ip to 172.17.0.2:7777
+    fib daddr type local meta nfproto ipv4 tcp dport 8081 dnat ip to 172.17.0.2:9000
     fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd00:172:17::2]:7777
   }
   chain output { type nat hook output priority -100;
@@ -194,7 +197,13 @@ impl Bed {
     /// Without multihome some flows fail, those that are named among them: it has something to do.
     #[track_caller]
     pub fn assert_failing(&self, names: &[&str]) {
-        for family in self.engine.families() {
+        self.assert_failing_by(self.engine.families(), names);
+    }
+
+    /// As [`Bed::assert_failing`], in these families.
+    #[track_caller]
+    pub fn assert_failing_by(&self, families: &[Family], names: &[&str]) {
+        for family in families {
             let flows = self.flows(*family, "without multihome");
             println!("{flows}");
             let failed = flows.failed();

@@ -7,8 +7,8 @@ use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use multihome_core::model::{Hop, Route, names::TABLE_MAIN};
 use multihome_core::{Family, Prefix};
@@ -189,15 +189,4 @@ fn start(netns: &Netns, line: &str) -> Program {
 pub fn write(path: &str, text: &str) {
     fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
-}
-
-/// Which release of Debian the tree is.
-pub fn release() -> &'static str {
-    crate::tree::name().trim_start_matches("containers-")
-}
-
-/// Whether the path has a program of that name.
-pub fn has_program(name: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|dir| dir.join(name).is_file())
 }

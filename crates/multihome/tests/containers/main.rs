@@ -19,26 +19,37 @@ mod flows;
 mod host;
 #[path = "../managers/tree.rs"]
 mod tree;
+mod tunnels;
 
+mod kubernetes;
+mod narrow;
+mod one_subnet;
 mod published;
 
 use std::process::ExitCode;
 
 use common::{runner, state, world};
-use runner::{Place, Suite, Test};
+use runner::{Suite, Test};
 
-const TESTS: &[&[Test]] = &[published::TESTS];
+const TESTS: &[&[Test]] = &[
+    published::TESTS,
+    tunnels::wireguard::TESTS,
+    tunnels::openvpn::TESTS,
+    tunnels::ipsec::TESTS,
+    tunnels::by_hand::TESTS,
+    kubernetes::TESTS,
+    one_subnet::TESTS,
+    narrow::TESTS,
+];
 
 /// The trees that there are: a release's name, and that of its tree.
-const TREES: [(&str, &str); 2] =
-    [("bookworm", "containers-bookworm"), ("trixie", "containers-trixie")];
+const TREES: &[(&str, &str)] =
+    &[("bookworm", "containers-bookworm"), ("trixie", "containers-trixie")];
 
 fn main() -> ExitCode {
-    runner::main(Suite { modules: TESTS, places, enter: tree::enter })
-}
-
-/// Every tree, unless a test is for one release only.
-fn places(test: &Test, _as_root: bool) -> Vec<Place> {
-    let is_wanted = |release: &str| test.only_on.is_none_or(|only| only == release);
-    TREES.iter().filter(|(release, _)| is_wanted(release)).map(|(_, t)| Place::Tree(t)).collect()
+    runner::main(Suite {
+        modules: TESTS,
+        places: |test, _| tree::places(test, TREES),
+        enter: tree::enter,
+    })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use multihome_core::Family;
 use rustix::process::Signal;
 
-use crate::engine::{Bed, DOCKER, Engine, Everything, Iptables};
+use crate::engine::{Bed, DOCKER, Engine, Everything, FAILING, Iptables};
 use crate::flows::PUBLISHED;
 use crate::runner::tests;
 
@@ -25,9 +25,6 @@ tests![
     who_deletes_our_table_is_answered_at_once,
     docker_is_restarted,
 ];
-
-/// What fails on every such host.
-const FAILING: &[&str] = &["X>e1", "L>e1", "M>e0", "Xp1", "Lp1"];
 
 /// The whole story: it fails, works, and is as it was.
 #[track_caller]
