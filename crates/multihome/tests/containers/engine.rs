@@ -47,7 +47,7 @@ pub const DOCKER: Engine = Engine::Docker { userland_proxy: true, iptables: Ipta
 /// A host with a published container.
 pub struct Bed {
     /// Of the container, before its namespace goes.
-    _answerer: Answerer,
+    answerer: Answerer,
     pub container: Place,
     pub engine: Engine,
     _programs: Vec<Program>,
@@ -139,6 +139,9 @@ impl Engine {
         let ports = format!("--publish {PUBLISHED}:{PORT}");
         let pid = match self {
             Engine::Nft => {
+                // A router, which takes what routers say nevertheless.
+                host.sh("sysctl -w net.ipv6.conf.{all,ens5,ens6}.accept_ra=2 && \
+                         sysctl -w net.ipv6.conf.all.forwarding=1");
                 host.sh(&format!("nft -f - << 'END'\n{DNAT}\nEND"));
                 return Arc::clone(&host.lab.client("container").unwrap().netns);
             }
@@ -191,7 +194,13 @@ impl Bed {
         let addresses = addresses(&netns);
         let answerer = Answerer::start(&netns, addresses).unwrap();
         let container = Place { netns };
-        Bed { _answerer: answerer, container, engine, _programs: programs, host }
+        Bed { answerer, container, engine, _programs: programs, host }
+    }
+
+    /// Has the container answer on an address that it was given since.
+    #[track_caller]
+    pub fn answers_on(&self, address: &str) {
+        self.answerer.listen(address.parse().unwrap()).unwrap();
     }
 
     /// Without multihome some flows fail, those that are named among them: it has something to do.
@@ -240,6 +249,18 @@ impl Bed {
     #[track_caller]
     pub fn run(&self) -> Daemon {
         self.host.run()
+    }
+
+    /// Has multihome do it once.
+    #[track_caller]
+    pub fn apply(&self) {
+        self.host.must("apply");
+    }
+
+    /// Has multihome take away what it has made.
+    #[track_caller]
+    pub fn down(&self) {
+        self.host.must("down");
     }
 
     fn flows(&self, family: Family, when: &str) -> Flows {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -59,6 +60,8 @@ impl Host {
         // `/dev` is this test's own.
         let (kind, mode) = (FileType::CharacterDevice, 0o666.into());
         mknodat(CWD, "/dev/net/tun", kind, mode, makedev(10, 200)).expect("a device for tunnels");
+        // `wg-quick` gives a file by its descriptor.
+        symlink("/proc/self/fd", "/dev/fd").expect("a link");
         let remote = world.let_remote_answer();
         Host { _remote: remote, world }
     }

@@ -72,7 +72,7 @@ fn beside(theirs: &Theirs, is_later: bool) {
     foreign.assert_is(&State::of(&bed.host).foreign(), "without what is ours");
     assert_eq!(bed.host.sh(LOOK), table);
     drop(daemon);
-    bed.host.must("down");
+    bed.down();
     foreign.assert_is(&State::of(&bed.host), "after down");
     assert_eq!(bed.host.sh(LOOK), table);
 }

@@ -45,15 +45,14 @@ struct End<'a> {
 impl End<'_> {
     /// The daemon, which wants files of its own below `/run`.
     fn command(&self) -> String {
-        let End { name, own, other, ours, theirs } = self;
+        let End { own, other, ours, theirs, .. } = self;
         let socket = self.socket();
         write(
             &self.path("strongswan.conf"),
             &format!(
                 "charon {{
-                  load = random nonce openssl pem pkcs1 x509 constraints kernel-libipsec \
-                         kernel-netlink socket-default vici updown sha1 sha2 aes hmac gmp \
-                         curve25519 kdf
+                  load = random nonce pem pkcs1 x509 constraints kernel-libipsec \
+                         kernel-netlink socket-default vici updown sha1 sha2 aes hmac gmp kdf
                   plugins {{
                     vici {{ socket = {socket} }}
                     kernel-libipsec {{ allow_peer_ts = yes }}
@@ -62,7 +61,7 @@ impl End<'_> {
                   }}
                   filelog {{ stderr {{ default = 1 }} }}
                 }}
-                swanctl {{ load = pem pkcs1 x509 constraints openssl random }}\n"
+                swanctl {{ load = pem pkcs1 x509 constraints random }}\n"
             ),
         );
         write(
@@ -73,7 +72,7 @@ impl End<'_> {
                   remote_addrs = {other}
                   version = 2
                   encap = yes
-                  proposals = aes128-sha256-x25519
+                  proposals = aes128-sha256-modp2048
                   local {{ auth = psk
                   }}
                   remote {{ auth = psk
@@ -88,11 +87,10 @@ impl End<'_> {
                 }} }}\n"
             ),
         );
-        let run = format!("mount --bind /run/strongswan-{name}/run /run");
+        let file = self.path("strongswan.conf");
         format!(
-            "unshare --mount sh -c 'mkdir -p /run/strongswan-{name}/run/strongswan-{name}; \
-             mount --bind /run/strongswan-{name} /run/strongswan-{name}/run/strongswan-{name}; {run}; \
-             STRONGSWAN_CONF=/run/strongswan-{name}/strongswan.conf exec /usr/lib/ipsec/charon'"
+            "unshare --mount sh -c 'mount -t tmpfs run /run; \
+             STRONGSWAN_CONF={file} exec /usr/lib/ipsec/charon'"
         )
     }
 
@@ -111,6 +109,6 @@ impl End<'_> {
     }
 
     fn path(&self, file: &str) -> String {
-        format!("/run/strongswan-{}/{file}", self.name)
+        format!("/etc/strongswan-{}/{file}", self.name)
     }
 }

@@ -94,7 +94,9 @@ impl Far {
         let addresses = [&format!("{FAR}/24"), "2001:db8:113::9/64"];
         let machine = host.plug("far", [203, 0, 113, 1], &addresses);
         for address in BEYOND {
-            machine.sh(&format!("ip address add {address} dev lo"));
+            let flag = if address.contains(':') { "nodad" } else { "" };
+            machine.sh(&format!("ip address add {address} dev lo {flag}"));
+            machine.netns.settle("lo", address.parse().unwrap()).unwrap();
         }
         let beyond = BEYOND.map(|a| a.parse::<IpAddr>().unwrap());
         let answerer = Answerer::start(&machine.netns, beyond).unwrap();
@@ -179,7 +181,7 @@ pub fn goes_while_stopped(dig: Dig) {
     let mut bed = Bed::new(Engine::Nft);
     let far = Far::plug(&mut bed.host);
     let tunnel = dig(&bed.host, &far);
-    bed.host.must("apply");
+    bed.apply();
     bed.assert_all_flow_within("with a tunnel", MENDED);
     let with = ours(&bed);
     close(&bed, tunnel);

@@ -7,8 +7,10 @@ use super::{Dig, FAR, FAR_DEVICE, FAR4, FAR6, NEAR4, NEAR6, Tunnel, stories};
 
 stories!(REDIRECTED);
 
-/// A static key, which is all that two ends need to agree on.
-const COMMON: &str = "--dev-type tun --secret /run/openvpn.key --cipher AES-256-CBC --verb 3";
+/// A static key, which is all that two ends need to agree on. Each is there when it has heard the
+/// other one.
+const COMMON: &str =
+    "--dev-type tun --secret /run/openvpn.key --cipher AES-256-CBC --ping 1 --verb 3";
 
 const REDIRECTED: Dig = |host, far| {
     host.sh("openvpn --genkey secret /run/openvpn.key");
