@@ -14,9 +14,10 @@ const COMMON: &str =
 
 const REDIRECTED: Dig = |host, far| {
     host.sh("openvpn --genkey secret /run/openvpn.key");
+    // It would drop what goes through the tunnel to the address where the tunnel begins.
     let end = far.machine.start(&format!(
         "openvpn --dev {FAR_DEVICE} --ifconfig {FAR4} {NEAR4} \
-         --ifconfig-ipv6 {FAR6}/64 {NEAR6} {COMMON}"
+         --ifconfig-ipv6 {FAR6}/64 {NEAR6} {COMMON} --allow-recursive-routing"
     ));
     end.says("UDPv4 link remote", super::SOON);
     far.answers_through(FAR_DEVICE, &Family::BOTH);
