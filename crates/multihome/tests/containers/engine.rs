@@ -63,7 +63,7 @@ pub struct Everything {
 }
 
 /// What fails on every such host without multihome.
-pub const FAILING: &[&str] = &["X>e1", "L>e1", "M>e0", "Xp1", "Lp1", "Mp0"];
+pub const FAILING: &[&str] = &["X>e1", "L>e1", "M>e0", "Xp1", "Lp1", "Mp0", "Xu1"];
 /// How soon all flows have to work when multihome says that it is ready, or was disturbed.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -71,13 +71,13 @@ pub const AT_ONCE: Duration = Duration::from_secs(1);
 const DNAT: &str = "
 table inet published {
   chain prerouting { type nat hook prerouting priority -100;
-    fib daddr type local meta nfproto ipv4 tcp dport 8080 dnat ip to 172.17.0.2:7777
+    fib daddr type local meta nfproto ipv4 meta l4proto { tcp, udp } th dport 8080 dnat ip to 172.17.0.2:7777
     fib daddr type local meta nfproto ipv4 tcp dport 8081 dnat ip to 172.17.0.2:9000
-    fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd00:172:17::2]:7777
+    fib daddr type local meta nfproto ipv6 meta l4proto { tcp, udp } th dport 8080 dnat ip6 to [fd00:172:17::2]:7777
   }
   chain output { type nat hook output priority -100;
-    fib daddr type local meta nfproto ipv4 tcp dport 8080 dnat ip to 172.17.0.2:7777
-    fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd00:172:17::2]:7777
+    fib daddr type local meta nfproto ipv4 meta l4proto { tcp, udp } th dport 8080 dnat ip to 172.17.0.2:7777
+    fib daddr type local meta nfproto ipv6 meta l4proto { tcp, udp } th dport 8080 dnat ip6 to [fd00:172:17::2]:7777
   }
   chain postrouting { type nat hook postrouting priority 100;
     ip saddr 172.17.0.0/16 oifname != docker0 masquerade
@@ -136,7 +136,7 @@ impl Engine {
     /// Runs the container, and returns its namespace.
     #[track_caller]
     fn run(self, host: &Host) -> Arc<Netns> {
-        let ports = format!("--publish {PUBLISHED}:{PORT}");
+        let ports = format!("--publish {PUBLISHED}:{PORT} --publish {PUBLISHED}:{PORT}/udp");
         let pid = match self {
             Engine::Nft => {
                 // A router, which takes what routers say nevertheless.
@@ -195,6 +195,15 @@ impl Bed {
         let answerer = Answerer::start(&netns, addresses).unwrap();
         let container = Place { netns };
         Bed { answerer, container, engine, _programs: programs, host }
+    }
+
+    /// With strict reverse path filters, as distributions set them.
+    #[track_caller]
+    pub fn strict(self) -> Bed {
+        for link in ["all", "ens5", "ens6"] {
+            self.host.sh(&format!("sysctl -w net.ipv4.conf.{link}.rp_filter=1"));
+        }
+        self
     }
 
     /// Has the container answer on an address that it was given since.

@@ -4,11 +4,11 @@
 //! X L M   clients: remote, in the first card's subnet, in the second one's
 //! C H     the container, the host itself
 //! e0 e1   the host's address on its first and second card
-//! p0 p1   the container's published port there
+//! p0 p1   the container's published port there; u1 by UDP
 //! b2d     the host asks X by SO_BINDTODEVICE on the second card, without a source
 //! ```
 //!
-//! Each is a connection, with bytes to and fro; `b2d` is a datagram.
+//! Each is a connection, with bytes to and fro; `Xu1` and `b2d` are datagrams.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -48,9 +48,10 @@ enum Whom {
     Card(usize),
     /// The container, by the published port on a card.
     Published(usize),
+    PublishedUdp(usize),
     Remote,
 }
-use Whom::{Card, Published, Remote};
+use Whom::{Card, Published, PublishedUdp, Remote};
 
 const FLOWS: &[(&str, Who, Whom)] = &[
     ("X>e0", Client(0), Card(0)),
@@ -66,6 +67,7 @@ const FLOWS: &[(&str, Who, Whom)] = &[
     ("Xp1", Client(0), Published(1)),
     ("Lp1", Client(1), Published(1)),
     ("Mp0", Client(2), Published(0)),
+    ("Xu1", Client(0), PublishedUdp(1)),
     ("b2d", Device(1), Remote),
 ];
 
@@ -89,7 +91,8 @@ impl Flows {
     /// Tries all of a family, without those of a container where there is none.
     pub fn of(host: &Host, container: Option<&Place>, family: Family, what: &str) -> Flows {
         let is_there = |(_, who, whom): &&(&str, Who, Whom)| {
-            container.is_some() || (*who != Container && !matches!(whom, Published(_)))
+            container.is_some()
+                || (*who != Container && !matches!(whom, Published(_) | PublishedUdp(_)))
         };
         let cells = thread::scope(|scope| {
             let flows = FLOWS.iter().filter(is_there);
@@ -133,7 +136,7 @@ fn flow(host: &Host, place: Option<&Place>, family: Family, who: Who, whom: Whom
     };
     let to = match whom {
         Card(n) => SocketAddr::new(card(n), PORT),
-        Published(n) => SocketAddr::new(card(n), PUBLISHED),
+        Published(n) | PublishedUdp(n) => SocketAddr::new(card(n), PUBLISHED),
         Remote => SocketAddr::new(remote(), PORT),
     };
     let from = match who {
@@ -142,12 +145,8 @@ fn flow(host: &Host, place: Option<&Place>, family: Family, who: Who, whom: Whom
         Itself => host.host(),
         Device(n) => return by_device(host.host(), &host.lab.cards()[n].name, to),
     };
-    tcp(from, to)
-}
-
-/// Connects from a namespace, and wants an echo.
-pub fn tcp(from: &Netns, to: SocketAddr) -> Answer {
-    ask(from, &Ask { proto: Proto::Tcp, from: None, to, timeout: TIMEOUT }).unwrap()
+    let proto = if matches!(whom, PublishedUdp(_)) { Proto::Udp } else { Proto::Tcp };
+    ask(from, &Ask { proto, from: None, to, timeout: TIMEOUT }).unwrap()
 }
 
 /// Sends a datagram by a card, and wants an echo.

@@ -14,9 +14,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod connection;
 mod engine;
 mod flows;
 mod host;
+#[allow(dead_code)] // its name is for tests that differ by release
 #[path = "../managers/tree.rs"]
 mod tree;
 mod tunnels;

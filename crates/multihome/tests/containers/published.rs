@@ -1,12 +1,11 @@
 //! A published port answers on every card, whoever has published it, and all other flows as well.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use multihome_core::Family;
 use rustix::process::Signal;
 
+use crate::connection::Connection;
 use crate::engine::{Bed, DOCKER, Engine, Everything, FAILING, Iptables};
 use crate::flows::PUBLISHED;
 use crate::runner::tests;
@@ -61,61 +60,15 @@ fn by_podman() {
     answers(&Bed::new(Engine::Podman));
 }
 
-fn strict(engine: Engine) {
-    let bed = Bed::new(engine);
-    for link in ["all", "ens5", "ens6"] {
-        bed.host.sh(&format!("sysctl -w net.ipv4.conf.{link}.rp_filter=1"));
-    }
-    answers(&bed);
-}
-
 fn with_strict_reverse_path_filters() {
-    strict(Engine::Nft);
+    answers(&Bed::new(Engine::Nft).strict());
 }
 
 fn with_strict_reverse_path_filters_by_docker() {
-    strict(DOCKER);
+    answers(&Bed::new(DOCKER).strict());
 }
 
 // ===== connections =====
-
-/// A connection of the remote client to the published port on the second card.
-struct Connection(TcpStream);
-
-impl Connection {
-    /// Opens it on a host without multihome: while the default is by the second card.
-    #[track_caller]
-    fn before_multihome(bed: &Bed, family: Family) -> Connection {
-        bed.host.lab.withdraw_gateway("ens5").unwrap();
-        let connection = Connection::open(bed, family);
-        bed.host.lab.renew("ens5").unwrap();
-        // The last default to be advertised is the last to be taken.
-        bed.host.lab.withdraw_gateway("ens6").unwrap();
-        bed.host.lab.renew("ens6").unwrap();
-        connection
-    }
-
-    #[track_caller]
-    fn open(bed: &Bed, family: Family) -> Connection {
-        let address = bed.host.lab.cards()[1].address(family).unwrap();
-        let to = SocketAddr::new(address, PUBLISHED);
-        let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(3));
-        let stream = bed.host.remote().run(connect).unwrap();
-        let stream = stream.unwrap_or_else(|e| panic!("{to}: {e}\n{}", bed.dump()));
-        let mut connection = Connection(stream);
-        assert!(connection.goes_on(Duration::from_secs(1)), "{to}\n{}", bed.dump());
-        connection
-    }
-
-    /// Whether bytes come back in time.
-    fn goes_on(&mut self, within: Duration) -> bool {
-        let mut byte = [0];
-        // What was sent in vain before is echoed first.
-        let sent = self.0.write_all(b".").is_ok();
-        self.0.set_read_timeout(Some(within)).unwrap();
-        sent && self.0.read_exact(&mut byte).is_ok()
-    }
-}
 
 fn open_before(family: Family) {
     let bed = Bed::new(Engine::Nft);
@@ -141,7 +94,7 @@ fn a_connection_goes_on_when_multihome_is_restarted_or_killed() {
     bed.assert_failing(FAILING);
     let mut daemon = bed.run();
     bed.assert_all_flow("with multihome");
-    let mut connection = Connection::open(&bed, Family::V4);
+    let mut connection = Connection::open(&bed, 1, PUBLISHED, Family::V4);
     for signal in [Signal::TERM, Signal::KILL] {
         daemon.stop(signal);
         let when = format!("after {signal:?}");
@@ -161,7 +114,7 @@ fn mended(bed: &Bed, script: &str) {
     bed.assert_failing(FAILING);
     let _daemon = bed.run();
     bed.assert_all_flow("with multihome");
-    let mut connection = Connection::open(bed, Family::V4);
+    let mut connection = Connection::open(bed, 1, PUBLISHED, Family::V4);
     for _ in 0..3 {
         bed.host.sh(script);
         let start = Instant::now();

@@ -4,6 +4,7 @@ use multihome_core::Family;
 
 use super::wireguard::other_end;
 use super::{Dig, FAR, Far, NEAR4, NEAR6, Tunnel};
+use crate::engine::Engine;
 use crate::host::Host;
 use crate::runner::tests;
 
@@ -85,25 +86,25 @@ fn dig(host: &Host, far: &Far, rules: &Rules) -> Tunnel {
 }
 
 fn tailscale_with_an_exit_node() {
-    super::before(DIG_TAILSCALE);
+    super::before(Engine::Nft, DIG_TAILSCALE);
 }
 
 fn tailscale_comes_later() {
-    super::after(DIG_TAILSCALE);
+    super::after(Engine::Nft, DIG_TAILSCALE);
 }
 
 fn netbird_with_an_exit_node() {
-    super::before(DIG_NETBIRD);
+    super::before(Engine::Nft, DIG_NETBIRD);
 }
 
 fn netbird_comes_later() {
-    super::after(DIG_NETBIRD);
+    super::after(Engine::Nft, DIG_NETBIRD);
 }
 
 fn wireguard_by_network_manager() {
-    super::before(DIG_NETWORK_MANAGER);
+    super::before(Engine::Nft, DIG_NETWORK_MANAGER);
 }
 
 fn wireguard_by_network_manager_comes_later() {
-    super::after(DIG_NETWORK_MANAGER);
+    super::after(Engine::Nft, DIG_NETWORK_MANAGER);
 }

@@ -47,12 +47,14 @@ impl End<'_> {
     fn command(&self) -> String {
         let End { own, other, ours, theirs, .. } = self;
         let socket = self.socket();
+        // Which plugins have the ciphers depends on the release.
         write(
             &self.path("strongswan.conf"),
             &format!(
                 "charon {{
                   load = random nonce pem pkcs1 x509 constraints kernel-libipsec \
-                         kernel-netlink socket-default vici updown sha1 sha2 aes hmac gmp kdf
+                         kernel-netlink socket-default vici updown openssl sha1 sha2 \
+                         aes hmac gmp kdf
                   plugins {{
                     vici {{ socket = {socket} }}
                     kernel-libipsec {{ allow_peer_ts = yes }}

@@ -17,7 +17,9 @@ use multihome_lab::traffic::PORT;
 use multihome_lab::{Answer, Answerer, Ask, Proto, ask};
 
 use crate::common::program::Program;
+use crate::connection::Connection;
 use crate::engine::{Bed, Engine, FAILING};
+use crate::flows::PUBLISHED;
 use crate::host::{Host, Machine};
 use crate::state::rules;
 use crate::world::eventually;
@@ -60,20 +62,21 @@ const SOON: Duration = Duration::from_secs(8);
 /// How soon the flows have to work when a tunnel came or went.
 const MENDED: Duration = Duration::from_secs(2);
 
-/// The tests of a tunnel that a program digs.
+/// The tests of a tunnel that a program digs, and more of its own.
 macro_rules! stories {
-    ($dig:expr) => {
+    ($dig:expr $(, $more:ident)* $(,)?) => {
         crate::runner::tests![
             started_before_multihome,
             started_after_multihome,
             comes_and_goes,
             goes_while_multihome_is_stopped,
+            $($more),*
         ];
         fn started_before_multihome() {
-            crate::tunnels::before($dig);
+            crate::tunnels::before(crate::engine::Engine::Nft, $dig);
         }
         fn started_after_multihome() {
-            crate::tunnels::after($dig);
+            crate::tunnels::after(crate::engine::Engine::Nft, $dig);
         }
         fn comes_and_goes() {
             crate::tunnels::comes_and_goes($dig);
@@ -134,29 +137,41 @@ impl Far {
 
 /// The tunnel is up before multihome starts.
 #[track_caller]
-pub fn before(dig: Dig) {
-    let mut bed = Bed::new(Engine::Nft);
+pub fn before(engine: Engine, dig: Dig) {
+    before_on(Bed::new(engine), dig);
+}
+
+/// As [`before`], on a host that somebody has changed.
+#[track_caller]
+pub fn before_on(mut bed: Bed, dig: Dig) {
     let far = Far::plug(&mut bed.host);
     let tunnel = dig(&bed.host, &far);
     assert_in_tunnel(&bed, &tunnel);
     // It has taken all answers to those who are not on a link.
     bed.assert_failing_by(tunnel.families, &["X>e0", "Xp0", "X>e1", "Xp1"]);
     let _daemon = bed.run();
-    bed.assert_all_flow_within("before multihome", MENDED);
+    bed.assert_all_flow_within("a tunnel, then multihome", MENDED);
     assert_in_tunnel(&bed, &tunnel);
     assert_reaches_inside(&bed, &tunnel);
 }
 
-/// The tunnel comes when multihome is there.
+/// The tunnel comes when multihome is there, and no session ends for it.
 #[track_caller]
-pub fn after(dig: Dig) {
-    let mut bed = Bed::new(Engine::Nft);
+pub fn after(engine: Engine, dig: Dig) {
+    let mut bed = Bed::new(engine);
     let far = Far::plug(&mut bed.host);
     bed.assert_failing(FAILING);
     let _daemon = bed.run();
     bed.assert_all_flow("without a tunnel");
+    let mut sessions = Vec::new();
+    for (card, port) in [(0, PORT), (1, PORT), (0, PUBLISHED), (1, PUBLISHED)] {
+        sessions.push((card, port, Connection::open(&bed, card, port, Family::V4)));
+    }
     let tunnel = dig(&bed.host, &far);
-    bed.assert_all_flow_within("after multihome", MENDED);
+    bed.assert_all_flow_within("multihome, then a tunnel", MENDED);
+    for (card, port, session) in &mut sessions {
+        assert!(session.goes_on(MENDED), "card {card}, port {port}\n{}", bed.dump());
+    }
     assert_in_tunnel(&bed, &tunnel);
     assert_reaches_inside(&bed, &tunnel);
 }

@@ -6,9 +6,22 @@
 use multihome_core::Family;
 
 use super::{Dig, FAR, FAR_DEVICE, FAR4, FAR6, Far, NEAR4, NEAR6, Tunnel, stories};
+use crate::engine::{Bed, DOCKER, Engine};
 use crate::host::{Host, write};
 
-stories!(QUICK);
+stories!(QUICK, beside_docker, comes_beside_docker, with_strict_reverse_path_filters,);
+
+fn beside_docker() {
+    super::before(DOCKER, QUICK);
+}
+
+fn comes_beside_docker() {
+    super::after(DOCKER, QUICK);
+}
+
+fn with_strict_reverse_path_filters() {
+    super::before_on(Bed::new(Engine::Nft).strict(), QUICK);
+}
 
 const QUICK: Dig = |host, far| {
     let public = other_end(host, far);
