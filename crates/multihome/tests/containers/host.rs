@@ -6,10 +6,7 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use multihome_core::model::{Hop, Route, names::TABLE_MAIN};
 use multihome_core::{Family, Prefix};
@@ -18,10 +15,9 @@ use nix::mount::{MsFlags, mount};
 use rustix::fs::{CWD, FileType, makedev, mknodat};
 
 use crate::common::program::Program;
-use crate::world::{Said, World};
+use crate::common::shell;
+use crate::world::World;
 
-/// How long a program may take for what it has to do, on a machine with other work.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The card of a machine that is plugged in.
 const LINK: &str = "eth0";
 /// The router's Ethernet address at the ports of such machines.
@@ -47,7 +43,7 @@ impl Host {
     /// A host as its leases leave it, with what daemons of containers and tunnels want.
     pub fn new(topology: Topology) -> Host {
         let lab = Lab::build(topology).unwrap();
-        let world = World { lab };
+        let world = World { lab, init: None };
         let none: Option<&str> = None;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         let mounts = || {
@@ -66,45 +62,10 @@ impl Host {
         Host { _remote: remote, world }
     }
 
-    /// Runs lines of shell in the host, for at most half a minute. What goes on in the background
-    /// must have its output elsewhere.
-    pub fn shell(&self, script: &str) -> Said {
-        self.output(&mut shell(script), "")
-    }
-
-    /// Runs lines of shell in the host, which must succeed, and returns what they printed.
-    #[track_caller]
-    pub fn sh(&self, script: &str) -> String {
-        let said = self.shell(script);
-        assert!(said.code == Some(0), "{script}: {said:#?}\n{}", self.dump());
-        said.out
-    }
-
-    /// Waits until a line of shell succeeds, and returns what it printed.
-    #[track_caller]
-    pub fn until(&self, script: &str) -> String {
-        self.until_within(script, PATIENCE)
-    }
-
-    /// As [`Host::until`], for at most so long.
-    #[track_caller]
-    pub fn until_within(&self, script: &str, within: Duration) -> String {
-        let start = Instant::now();
-        loop {
-            let last = self.shell(script);
-            if last.code == Some(0) {
-                return last.out;
-            }
-            let so_far = || format!("{script}: {last:#?}\n{}", self.dump());
-            assert!(start.elapsed() < within, "not within {within:?}: {}", so_far());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
     /// Starts a program in the host, by a line of shell, until it is dropped.
     #[track_caller]
     pub fn start(&self, line: &str) -> Program {
-        start(self.host(), line)
+        shell::start(self.host(), line)
     }
 
     /// Plugs a machine into a port of its own, with addresses there and others behind it, that
@@ -159,33 +120,17 @@ impl Machine {
     /// Runs lines of shell, which must succeed, and returns what they printed.
     #[track_caller]
     pub fn sh(&self, script: &str) -> String {
-        let mut command = shell(script);
-        let output = self.netns.run(|| command.output()).unwrap().unwrap();
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{script}: {out}{output:?}");
-        out
+        shell::sh(&self.netns, script)
     }
 
     /// Starts a program, by a line of shell, until it is dropped.
     #[track_caller]
     pub fn start(&self, line: &str) -> Program {
-        start(&self.netns, line)
+        shell::start(&self.netns, line)
     }
 }
 
 // ===== helpers =====
-
-fn shell(script: &str) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", "30", "bash", "-c", script]);
-    command
-}
-
-fn start(netns: &Netns, line: &str) -> Program {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec {line}")]);
-    Program::start(netns, command)
-}
 
 /// Writes a file of the tree, and the directories that it is in.
 #[track_caller]

@@ -13,6 +13,7 @@ use multihome_lab::{End, Netns};
 use crate::engine::{Bed, Engine};
 use crate::host::Machine;
 use crate::runner::tests;
+use crate::world::{SOON, eventually};
 
 tests![
     downloads_by_every_card_come_through,
@@ -145,10 +146,10 @@ END");
             stream.set_nonblocking(true)?;
             let to = SocketAddr::new(address, crate::flows::PUBLISHED);
             let _ = rustix::net::connect(&stream, &to); // in progress
-            thread::sleep(Duration::from_millis(200));
-            Ok::<_, std::io::Error>(())
+            Ok::<_, std::io::Error>(stream)
         };
-        bed.host.remote().run(connect).unwrap().unwrap();
+        let _stream = bed.host.remote().run(connect).unwrap().unwrap();
+        eventually("somebody says so", SOON, || said().contains("elements"));
     };
     let own = |card: usize| {
         let card = &bed.host.lab.cards()[card];
