@@ -126,10 +126,10 @@ fn mended(bed: &Bed, script: &str) {
 }
 
 fn who_flushes_netfilter_is_answered_at_once() {
-    // As `nftables.service` does when it is reloaded, and whoever has published it after it.
+    // `systemctl reload nftables`: its file begins with that, and is one transaction.
     let bed = Bed::new(Engine::Nft);
-    bed.host.sh("nft --stateless list table inet published > /run/published.nft");
-    mended(&bed, "nft flush ruleset; nft -f /run/published.nft");
+    bed.host.sh("{ echo flush ruleset; nft --stateless list ruleset; } > /run/nftables.conf");
+    mended(&bed, "nft -f /run/nftables.conf");
 }
 
 fn who_deletes_our_table_is_answered_at_once() {
