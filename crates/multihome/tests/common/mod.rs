@@ -6,5 +6,6 @@
 
 pub mod program;
 pub mod runner;
+pub mod shell;
 pub mod state;
 pub mod world;

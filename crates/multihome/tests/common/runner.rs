@@ -94,9 +94,10 @@ pub fn main(suite: Suite) -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
+    let shown = arguments.nocapture;
     let mut trials = Vec::new();
     each(suite, |name, test, place| {
-        trials.push(Trial::test(name.clone(), move || start(&name, test, place)));
+        trials.push(Trial::test(name.clone(), move || start(&name, test, place, shown)));
     });
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(Ok(copies)) = COPIES.get() {
@@ -186,7 +187,9 @@ fn first_process(trial: &str) -> ExitCode {
 
 // ===== in the process that cargo started =====
 
-fn start(trial: &str, test: &Test, place: Place) -> Result<(), Failed> {
+/// Runs a trial; with `shown` also what a passed one has said is printed.
+fn start(trial: &str, test: &Test, place: Place, shown: bool) -> Result<(), Failed> {
+    let begun = Instant::now();
     let cgroup = Cgroup::new(place);
     let mut command = match place {
         Place::Here => Command::new("/proc/self/exe"),
@@ -246,6 +249,12 @@ fn start(trial: &str, test: &Test, place: Place) -> Result<(), Failed> {
     let outcome = wait(&mut child);
     drop(cgroup);
     let said: String = readers.into_iter().map(|r| r.join().unwrap_or_default()).collect();
+    if matches!(place, Place::Tree(_)) {
+        eprintln!("{trial} took {:.1} s", begun.elapsed().as_secs_f64());
+    }
+    if shown && outcome.is_ok() {
+        eprint!("{said}");
+    }
     outcome.map_err(|e| Failed::from(format!("{e}\n{said}")))
 }
 

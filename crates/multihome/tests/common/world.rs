@@ -27,6 +27,8 @@ pub const CONFIG: &str = "/etc/multihome/config.toml";
 pub struct World {
     /// The machines.
     pub lab: Lab,
+    /// The first process of a system that was booted in the host.
+    pub init: Option<u32>,
 }
 
 /// What a program said and how it ended.
@@ -49,7 +51,7 @@ pub struct Daemon {
 impl World {
     /// A network of the laboratory.
     pub fn new(topology: Topology) -> World {
-        let world = World { lab: Lab::build(topology).unwrap() };
+        let world = World { lab: Lab::build(topology).unwrap(), init: None };
         // A bridge takes a moment to see its port, and then makes an address of its own.
         if world.host().has_link("docker0") {
             eventually("the bridge has settled", SOON, || {

@@ -2,25 +2,22 @@
 //! the tree in it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-use std::{fs, thread};
 
 use multihome_lab::{Lab, Netns, Topology};
 use nix::mount::{MsFlags, mount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::program::Program;
+pub use crate::common::shell::PATIENCE;
 use crate::server::{Conduct, Network, Server};
 use crate::state::PROTOCOL;
 use crate::tree;
-use crate::world::{Daemon, Said, World, eventually};
-
-/// How long a manager may take for what it has to do, on a machine with other work.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use crate::world::{Daemon, World, eventually};
 
 /// The host, its network, and what runs in it. It is a [`World`] as well: `ip`, `multihome`,
 /// `run` and the assertions are there.
@@ -28,8 +25,6 @@ pub struct Machine {
     world: World,
     servers: BTreeMap<String, Server>,
     network: Network,
-    /// The first process of a system that was booted.
-    init: Option<u32>,
 }
 
 /// Who keeps a host right.
@@ -102,8 +97,8 @@ impl Machine {
     pub fn new(topology: Topology) -> Machine {
         let lab = Lab::build_bare(topology).unwrap();
         mount_sys(lab.host());
-        let world = World { lab };
-        Machine { world, servers: BTreeMap::new(), network: Network::default(), init: None }
+        let world = World { lab, init: None };
+        Machine { world, servers: BTreeMap::new(), network: Network::default() }
     }
 
     /// A host with bare cards, to each of which its port gives leases and advertises a router.
@@ -156,27 +151,6 @@ impl DerefMut for Machine {
 // ===== impl Machine: programs =====
 
 impl Machine {
-    /// Runs lines of shell in the host, for at most half a minute; in the booted system, if
-    /// there is one. What goes on in the background must have its output elsewhere.
-    pub fn shell(&self, script: &str) -> Said {
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=1", "30"]);
-        if let Some(init) = self.init {
-            let all = ["--mount", "--pid", "--cgroup", "--root", "--wd"];
-            command.args(["nsenter", &format!("--target={init}")]).args(all);
-        }
-        command.args(["bash", "-c", script]);
-        self.output(&mut command, "")
-    }
-
-    /// Runs lines of shell in the host, which must succeed, and returns what they printed.
-    #[track_caller]
-    pub fn sh(&self, script: &str) -> String {
-        let said = self.shell(script);
-        assert!(said.code == Some(0), "{script}: {said:#?}\n{}", self.dump());
-        said.out
-    }
-
     /// Starts a program in the host, by the words of a command line, until it is dropped.
     #[track_caller]
     pub fn start(&self, line: &str) -> Program {
@@ -228,7 +202,7 @@ impl Machine {
     }
 
     /// Boots the tree's systemd in the host and waits until it is up: the units that are named are
-    /// enabled, other managers of networks are masked. From now on [`Machine::shell`] runs there.
+    /// enabled, other managers of networks are masked. From now on [`World::shell`] runs there.
     /// The file system and `/run` are the same as before. It ends when what this returns is
     /// dropped.
     ///
@@ -258,7 +232,7 @@ impl Machine {
         let children = format!("/proc/{0}/task/{0}/children", systemd.pid());
         eventually("systemd is there", PATIENCE, || {
             let child = fs::read_to_string(&children).ok().and_then(|c| c.trim().parse().ok());
-            self.init = child;
+            self.world.init = child;
             let Some(child) = child else { return false };
             fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|c| c == "systemd\n")
         });
@@ -268,20 +242,6 @@ impl Machine {
         }
         systemd
     }
-
-    /// Waits until a line of shell succeeds, and returns what it printed.
-    #[track_caller]
-    pub fn until(&self, script: &str) -> String {
-        let mut last = self.shell(script);
-        let start = std::time::Instant::now();
-        while last.code != Some(0) {
-            let so_far = || format!("{script}: {last:#?}\n{}", self.dump());
-            assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {}", so_far());
-            thread::sleep(Duration::from_millis(20));
-            last = self.shell(script);
-        }
-        last.out
-    }
 }
 
 // ===== impl Machine: a reboot =====
@@ -290,7 +250,7 @@ impl Machine {
     /// What a reboot does: all programs are gone and `/run` is empty, the cards are down and bare,
     /// and the kernel has no route or rule but its own. The disk is as it was.
     pub fn reboot(&mut self) {
-        self.init = None;
+        self.world.init = None;
         kill_all();
         for family in ["-4", "-6"] {
             self.try_ip(&format!("{family} route flush table all proto {PROTOCOL}"));

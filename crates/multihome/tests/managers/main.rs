@@ -63,6 +63,13 @@ const TESTS: &[&[Test]] = &[
     systemd::TESTS,
 ];
 
+/// The trees that there are: a release's name, and that of its tree.
+const TREES: &[(&str, &str)] = &[("bookworm", "bookworm"), ("trixie", "trixie")];
+
 fn main() -> ExitCode {
-    runner::main(Suite { modules: TESTS, places: tree::places, enter: tree::enter })
+    runner::main(Suite {
+        modules: TESTS,
+        places: |test, _| tree::places(test, TREES),
+        enter: tree::enter,
+    })
 }

@@ -14,8 +14,6 @@ use rustix::system::sethostname;
 
 use crate::runner::{Place, Test, program, program_is_at};
 
-/// The trees that there are.
-const TREES: [&str; 2] = ["bookworm", "trixie"];
 /// Where they are, if not where cargo builds.
 const DIRECTORY: &str = "MULTIHOME_TREES";
 /// Where the program under test is in a tree.
@@ -32,10 +30,12 @@ pub fn name() -> &'static str {
     NAME.get().expect("in a tree")
 }
 
-/// Every tree, unless a test is for one only.
-pub fn places(test: &Test, _as_root: bool) -> Vec<Place> {
-    let is_wanted = |tree: &&str| test.only_on.is_none_or(|only| only == *tree);
-    TREES.into_iter().filter(is_wanted).map(Place::Tree).collect()
+/// Every tree, unless a test is for one release only: they are told by the release's name and
+/// their own.
+pub fn places(test: &Test, trees: &[(&str, &'static str)]) -> Vec<Place> {
+    let is_wanted = |release: &str| test.only_on.is_none_or(|only| only == release);
+    let wanted = trees.iter().filter(|(release, _)| is_wanted(release));
+    wanted.map(|(_, tree)| Place::Tree(tree)).collect()
 }
 
 /// Moves this process into a tree, with namespaces of its own.
