@@ -257,6 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_the_fault_is_read() {
+        for (flags, request) in [(NLM_F_CAPPED, &[][..]), (0, &[7; 8])] {
+            let mut bytes = nlmsgerr(-22, request, Some("no"));
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            assert_eq!(offset(flags | NLM_F_ACK_TLVS, &bytes), None);
+            bytes.extend_from_slice(&8u16.to_ne_bytes());
+            bytes.extend_from_slice(&NLMSGERR_ATTR_OFFS.to_ne_bytes());
+            bytes.extend_from_slice(&52u32.to_ne_bytes());
+            assert_eq!(offset(flags | NLM_F_ACK_TLVS, &bytes), Some(52));
+            assert_eq!(offset(flags, &bytes), None);
+        }
+    }
+
+    #[test]
     fn an_errno_alone_has_its_name_and_meaning() {
         let e = of_nlmsgerr(0, &nlmsgerr(-3, &[], None)).unwrap().unwrap();
         assert_eq!(e.to_string(), "ESRCH: No such process");
