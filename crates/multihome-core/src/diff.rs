@@ -10,7 +10,8 @@
 //! but our own objects is ever named in a change.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -86,7 +87,7 @@ pub fn diff(snapshot: &Snapshot, plan: &Plan) -> Vec<Change> {
     let table = return_path(snapshot, plan);
     // Marks that nobody looks up any more go before the rules do, and come after them.
     let (first, last) = match table {
-        Some(Change::SetReturnPath { to: None, .. }) if !removes => (None, None),
+        Some(ref change) if !removes && !only_adds(change) => (None, None),
         Some(Change::SetReturnPath { to: None, .. }) => (table, None),
         _ => (None, table),
     };
@@ -224,6 +225,20 @@ fn return_path(snapshot: &Snapshot, plan: &Plan) -> Option<Change> {
         (Returning::Table(table), _) => Some(table.clone()),
     };
     Some(Change::SetReturnPath { from: held.clone(), to })
+}
+
+/// Whether the table says all that it said, and something more.
+fn only_adds(change: &Change) -> bool {
+    match change {
+        Change::SetReturnPath { from: Held::Absent, .. } => true,
+        Change::SetReturnPath { from: Held::Whole(from), to: Some(to) } => {
+            let kept = |(mark, addresses): (&u32, &BTreeSet<IpAddr>)| {
+                to.marks.get(mark).is_some_and(|of| addresses.is_subset(of))
+            };
+            from.mask == to.mask && from.marks.iter().all(kept)
+        }
+        _ => false,
+    }
 }
 
 /// What is to be other than it is, and what was raised and need not be any more.

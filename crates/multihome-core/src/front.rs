@@ -4,7 +4,7 @@
 //! is jumped over:
 //!
 //! ```text
-//! f:     from P goto base                                        # answers go to the block
+//! f:     from P goto base                                        # answers jump over what is in between
 //! f+1:   not fwmark 0/MASK lookup main suppress_prefixlength 7 suppress_ifgroup G
 //!        iif NAME lookup main suppress_prefixlength 7 suppress_ifgroup G    # beside a tunnel
 //! f+2:   fwmark MARK/MASK lookup TABLE                           # replies of translated connections
@@ -69,12 +69,13 @@ pub(crate) fn rules(
         };
         wanted.sources.iter().map(rule).collect::<Vec<Rule>>()
     };
-    let jump = if jumps { from_ours(Action::Goto(block)) } else { Vec::new() };
+    let target = landing(snapshot, family, wanted.overtaken, block);
+    let jump = if jumps { from_ours(Action::Goto(target)) } else { Vec::new() };
     let mut parts = vec![jump, wanted.marks, wanted.steers];
     let at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
     // Cilium moves it to 100: what the jumps lead past must not be what finds the host's own
     // addresses.
-    if jumps && local_rule(snapshot, family).is_some_and(|priority| priority >= at) {
+    if jumps && local_rule(snapshot, family).is_some_and(|p| (at..target).contains(&p)) {
         parts.insert(0, from_ours(Action::Lookup(TABLE_LOCAL)));
     }
     let mut at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
@@ -85,6 +86,15 @@ pub(crate) fn rules(
         at += room;
     }
     Ok(placed)
+}
+
+/// Where a jump ends: at the first rule behind the last one that is jumped over. What somebody has put
+/// in between for other reasons is asked as before.
+fn landing(snapshot: &Snapshot, family: Family, overtaken: &[CatchAll], block: u32) -> u32 {
+    let Some(last) = overtaken.iter().map(|c| c.rule.priority).max() else { return block };
+    let others = snapshot.rules().filter(|r| r.family == family && !r.is_ours());
+    let behind = others.map(|r| r.priority).filter(|p| (last + 1..block).contains(p));
+    behind.min().unwrap_or(block)
 }
 
 /// How many priorities rules take that count theirs from 0.

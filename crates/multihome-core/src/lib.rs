@@ -30,6 +30,7 @@ pub mod prefix;
 pub mod return_path;
 pub mod rival;
 pub mod rules;
+mod rulings;
 pub mod settings;
 pub mod steer;
 pub mod suppose;

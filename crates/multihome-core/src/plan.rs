@@ -9,21 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::catch_all::{self, CatchAll, SplitTunnel, Takes};
-use crate::config::{BAND, Config, Origin, Precedence, Table};
+use crate::catch_all::CatchAll;
+use crate::config::{BAND, Config, Origin, Table};
 use crate::conflict::{self, Conflict};
 use crate::cover;
-use crate::front;
 use crate::memory::Memory;
 use crate::mirror;
 use crate::model::hint::Refused;
 use crate::model::{Action, ReturnPath, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
-use crate::return_path::{self, Decision, Trouble};
+use crate::return_path::{Decision, Trouble};
 use crate::rival::{self, Rival};
-use crate::rules::{self, Member};
+use crate::rulings::Rulings;
 use crate::settings::{self, Setting};
-use crate::steer::{self, By, Steered};
+use crate::steer::{By, Steered};
 use crate::uplink::{self, NotUplink, Side, Uplink};
 
 /// What should be there.
@@ -188,10 +187,10 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
             plan.routes.extend(mirror::table(&leaving, &planned.uplink, side, table, on_down));
         }
     }
-    keep_frozen(snapshot, &mut plan);
+    keep_frozen(snapshot, config, &mut plan);
     plan.groups = groups(snapshot, config, &plan, &found.leading);
     plan.notes.extend(notes(snapshot, config, &plan));
-    let wanted = settings::wanted(snapshot, &plan.uplinks, &returning(config, &plan, &decision));
+    let wanted = settings::wanted(snapshot, &plan.uplinks, &rulings.returning(&plan, &decision));
     let (sysctls, only_named) = settings::split(config, wanted);
     plan.sysctls = sysctls;
     plan.notes.extend(only_named.into_iter().map(Note::Sysctl));
@@ -218,7 +217,7 @@ pub fn nothing(snapshot: &Snapshot, config: &Config) -> Plan {
 }
 
 /// Addresses and networks that are somebody's, with the link that has them.
-struct ForeignSources {
+pub(crate) struct ForeignSources {
     /// Ordered by prefix, so that those inside a prefix stand together.
     hosts: Vec<(Prefix, u32)>,
     /// Few: one for each subnet that a link is in.
@@ -280,7 +279,7 @@ impl ForeignSources {
     }
 
     /// What links have that are none of `links`.
-    fn but(&self, links: &BTreeSet<u32>, family: Family) -> Vec<Prefix> {
+    pub(crate) fn but(&self, links: &BTreeSet<u32>, family: Family) -> Vec<Prefix> {
         self.hosts
             .iter()
             .chain(&self.networks)
@@ -367,148 +366,9 @@ fn prefixes(
     cover::cover(family, own.into_iter().collect(), others)
 }
 
-/// What the rules follow from beside the uplinks.
-struct Rulings<'a> {
-    snapshot: &'a Snapshot,
-    config: &'a Config,
-    foreign: &'a ForeignSources,
-    leading: &'a BTreeSet<u32>,
-}
-
-impl Rulings<'_> {
-    /// Makes the rules of a plan anew, and says what was decided for translated connections.
-    fn make(&self, plan: &mut Plan) -> Decision {
-        let decision = return_path::decide(self.snapshot, self.config, &plan.uplinks);
-        plan.rules.clear();
-        plan.steered.clear();
-        plan.overtaken.clear();
-        plan.notes.clear();
-        for family in Family::BOTH {
-            self.family(family, plan, &decision);
-        }
-        decision
-    }
-
-    fn family(&self, family: Family, plan: &mut Plan, decision: &Decision) {
-        let Rulings { snapshot, config, .. } = *self;
-        let members = members(&plan.uplinks, family);
-        if members.is_empty() {
-            return;
-        }
-        let is_uplink = |link: u32| {
-            self.leading.contains(&link) || plan.uplinks.iter().any(|p| p.uplink.link == link)
-        };
-        let others = catch_all::find(snapshot, family, &is_uplink);
-        let (front, behind): (Vec<CatchAll>, Vec<CatchAll>) =
-            others.into_iter().partition(|c| c.rule.priority < config.base.value);
-        let leads_astray = |c: &CatchAll| members.iter().any(|m| !c.leads_by(m.link));
-        let captors: Vec<CatchAll> =
-            front.into_iter().filter(|c| c.captures() && leads_astray(c)).collect();
-        let yields = config.precedence.value == Precedence::Yield;
-        let overtaken = if yields { &[][..] } else { &captors[..] };
-        // Those in front of us that nobody jumps over are asked anyway.
-        let mut tunnels: Vec<SplitTunnel> = overtaken
-            .iter()
-            .chain(&behind)
-            .filter_map(|c| c.split_tunnel(snapshot, &is_uplink))
-            .filter(|t| members.iter().all(|m| m.table != t.table))
-            .collect();
-        tunnels.sort();
-        tunnels.dedup();
-        let links: BTreeSet<u32> = members.iter().map(|m| m.link).collect();
-        let strangers = self.foreign.but(&links, family);
-        let mut steered = steer::plan(snapshot, config, &plan.uplinks, family);
-        let all: Vec<Prefix> = members.iter().flat_map(|m| m.prefixes.iter().copied()).collect();
-        let sources = cover::cover(family, all, strangers.clone());
-        let block = rules::block(family, config, &members, strangers, &tunnels);
-        let takes_all = |c: &CatchAll| matches!(c.takes, Takes::Everything(_));
-        let arrivals: Vec<String> = if overtaken.iter().any(takes_all) {
-            members.iter().map(|m| m.name.clone()).collect()
-        } else {
-            Vec::new()
-        };
-        let marks = return_path::rules(decision, family, config.group(), &arrivals);
-        let by_mark = catch_all::for_marks(snapshot, family, &is_uplink);
-        let by_mark = by_mark.iter().filter(|c| c.captures() && !yields && !marks.is_empty());
-        let wanted = front::Wanted {
-            overtaken,
-            before: by_mark.map(|c| c.rule.priority).min(),
-            sources,
-            marks,
-            steers: steered.iter().flat_map(|s| s.rules.iter().cloned()).collect(),
-        };
-        let start = block.iter().map(|r| r.priority).min().unwrap_or(config.base.value);
-        let no_room = match front::rules(snapshot, family, start, wanted) {
-            Ok(front) => {
-                place_steers(&mut steered, &front);
-                plan.rules.extend(front);
-                plan.notes.extend(overtaken.iter().cloned().map(Note::Overtaken));
-                plan.overtaken.extend_from_slice(overtaken);
-                false
-            }
-            Err(front::NoRoom) => {
-                steered.iter_mut().for_each(|s| s.rules.clear());
-                true
-            }
-        };
-        if yields || no_room {
-            let captured = captors.into_iter().map(|by| Note::Captured { by, no_room });
-            plan.notes.extend(captured);
-        }
-        plan.rules.extend(block);
-        plan.steered.extend(steered);
-    }
-}
-
-/// What the uplinks of a family have for the rule block.
-fn members(uplinks: &[Planned], family: Family) -> Vec<Member> {
-    let member = |p: &Planned| {
-        let table = p.table?;
-        p.side(family)?;
-        Some(Member {
-            link: p.uplink.link,
-            number: p.number,
-            table,
-            name: p.uplink.name.clone(),
-            prefixes: p.prefixes.iter().filter(|x| x.family() == family).copied().collect(),
-        })
-    };
-    uplinks.iter().filter_map(member).collect()
-}
-
-/// Gives the rules of steering the priorities that they have got in front of the block.
-fn place_steers(steered: &mut [Steered], front: &[Rule]) {
-    let count: usize = steered.iter().map(|s| s.rules.len()).sum();
-    let mut placed = front[front.len() - count.min(front.len())..].iter();
-    for rule in steered.iter_mut().flat_map(|s| &mut s.rules) {
-        if let Some(at) = placed.next() {
-            rule.clone_from(at);
-        }
-    }
-}
-
-/// The uplinks by which something comes back whose way back a strict filter does not see: replies of
-/// translated connections, and of what is forwarded and steered (the filter asks with `iif lo`).
-fn returning(config: &Config, plan: &Plan, decision: &Decision) -> BTreeSet<u32> {
-    let translated = decision.families.contains(&Family::V4);
-    let has_mark = |p: &&Planned| {
-        translated && p.table.is_some_and(|t| decision.marks.values().any(|of| *of == t))
-    };
-    let forwarded = |p: &&Planned| {
-        plan.steered.iter().filter(|s| s.family == Family::V4).any(|s| {
-            let by = match &s.by {
-                By::Chosen(name) | By::Instead(name) => name,
-                By::Refused | By::Main => return false,
-            };
-            config.steers[s.entry].iif.is_some() && *by == p.uplink.name
-        })
-    };
-    plan.uplinks.iter().filter(|p| has_mark(p) || forwarded(p)).map(|p| p.uplink.link).collect()
-}
-
 /// Takes over into the plan what is already there for sides that are frozen, so that nothing of
 /// it is removed.
-fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
+fn keep_frozen(snapshot: &Snapshot, config: &Config, plan: &mut Plan) {
     let mut frozen: BTreeSet<(Family, u32)> = BTreeSet::new();
     for planned in plan.uplinks.iter().filter(|p| p.table.is_some()) {
         for family in &planned.frozen {
@@ -530,7 +390,11 @@ fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
     let is_frozen = |rule: &Rule| rule.table().is_some_and(|t| frozen.contains(&(rule.family, t)));
     let sources: BTreeSet<Prefix> =
         snapshot.rules().filter(|r| r.is_ours() && is_frozen(r)).filter_map(|r| r.from).collect();
-    for rule in snapshot.rules().filter(|r| r.is_ours()) {
+    // What is in front of the block is made anew for all; of another base's block nothing is.
+    let band = config.base.value..config.base.value + BAND;
+    let is_in_force = snapshot.rules().any(|r| r.is_ours() && band.contains(&r.priority));
+    let ours = snapshot.rules().filter(|r| r.is_ours());
+    for rule in ours.filter(|r| !is_in_force || r.priority >= band.start) {
         let kept = is_frozen(rule)
             || rule.from.is_some_and(|p| sources.contains(&p))
             // The skeleton of a tree serves all of its family.
@@ -669,7 +533,7 @@ impl Planned {
     }
 
     /// The side of one family, if something is made for it.
-    fn side(&self, family: Family) -> Option<&Side> {
+    pub(crate) fn side(&self, family: Family) -> Option<&Side> {
         self.sides().find(|s| s.family == family)
     }
 }

@@ -10,13 +10,12 @@
 //! as nobody else takes its bits; marks stay with their tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::config::{Config, ReturnPathMode};
 use crate::model::names::TABLE_MAIN;
-use crate::model::netfilter::{MarkUse, Netfilter, ReturnPath};
+use crate::model::netfilter::{Held, MarkUse, Netfilter, ReturnPath};
 use crate::model::sysctl::conf;
 use crate::model::{Action, Names, Rule, Snapshot};
 use crate::plan::Planned;
@@ -65,8 +64,10 @@ pub enum Trouble {
         /// The uplinks that have no mark.
         uplinks: Vec<String>,
     },
-    /// Something could not be read that may use bits.
+    /// Something could not be read that may translate and use bits.
     Unread(String),
+    /// There is no priority left in front of what would take the replies.
+    NoRoom(Family),
 }
 
 /// Where free bits are looked for first, by their lowest: what the programs that are known use
@@ -75,11 +76,6 @@ const SHIFTS: [u32; 8] = [24, 28, 4, 20, 16, 8, 12, 0];
 
 /// Decides.
 pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) -> Decision {
-    let served = |family: Family| {
-        uplinks.iter().filter(move |p| {
-            p.table.is_some() && !p.frozen.contains(&family) && p.uplink.side(family).is_some()
-        })
-    };
     let held = held(snapshot);
     let Some(netfilter) = &snapshot.netfilter else {
         // Nobody may look: what is there stays.
@@ -92,18 +88,31 @@ pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) 
     if config.return_path.value == ReturnPathMode::Off {
         return decision;
     }
-    decision.families = Family::BOTH
-        .into_iter()
-        .filter(|f| netfilter.nat.contains(f) && forwards(snapshot, *f))
-        .filter(|f| served(*f).next().is_some())
-        .collect();
-    let tables: BTreeMap<u32, &str> = decision
-        .families
-        .iter()
-        .flat_map(|f| served(*f))
-        .filter_map(|p| Some((p.table?, p.uplink.name.as_str())))
-        .collect();
-    if tables.is_empty() {
+    // What could not be read may translate as well: what is there for it stays.
+    let is_half_known = !netfilter.unread.is_empty();
+    let translates =
+        |f: &Family| netfilter.nat.contains(f) || is_half_known && held.families.contains(f);
+    let forwarding: Vec<Family> =
+        Family::BOTH.into_iter().filter(|f| forwards(snapshot, *f)).collect();
+    if !forwarding.is_empty() {
+        decision.trouble.extend(netfilter.unread.iter().cloned().map(Trouble::Unread));
+    }
+    // A frozen uplink is left as it is, its mark included.
+    let table_of = |p: &Planned, f: Family| {
+        let table = table_of(config, p)?;
+        let frozen = p.frozen.contains(&f) && !held.marks.values().any(|t| *t == table);
+        (!frozen && p.uplink.side(f).is_some()).then_some(table)
+    };
+    let mut tables: BTreeMap<u32, &str> = BTreeMap::new();
+    for family in forwarding.into_iter().filter(translates) {
+        for planned in uplinks {
+            if let Some(table) = table_of(planned, family) {
+                decision.families.insert(family);
+                tables.insert(table, &planned.uplink.name);
+            }
+        }
+    }
+    if tables.keys().all(|t| *t == TABLE_MAIN) {
         decision.families.clear();
         return decision;
     }
@@ -117,7 +126,6 @@ pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) 
         }
     };
     decision.mask = mask;
-    decision.trouble.extend(netfilter.unread.iter().cloned().map(Trouble::Unread));
     let (marks, unmarked) = marks(&tables, &held, mask);
     decision.marks = marks;
     if !unmarked.is_empty() {
@@ -127,16 +135,22 @@ pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) 
     let mut table = ReturnPath { mask, marks: BTreeMap::new() };
     let mut seen = BTreeSet::new();
     for (mark, number) in &decision.marks {
-        let of_table = uplinks.iter().filter(|p| p.table == Some(*number));
-        let sides = of_table.flat_map(|p| &p.uplink.sides);
-        let sides = sides.filter(|s| decision.families.contains(&s.family));
+        let sides = uplinks.iter().flat_map(|p| p.uplink.sides.iter().map(move |s| (p, s)));
+        let sides = sides.filter(|(p, s)| {
+            decision.families.contains(&s.family) && table_of(p, s.family) == Some(*number)
+        });
         // An address on two uplinks is the first's.
-        let addresses: BTreeSet<IpAddr> =
-            sides.flat_map(|s| &s.addresses).map(|a| a.local).filter(|a| seen.insert(*a)).collect();
-        table.marks.insert(*mark, addresses);
+        let addresses = sides.flat_map(|(_, s)| &s.addresses).map(|a| a.local);
+        table.marks.insert(*mark, addresses.filter(|a| seen.insert(*a)).collect());
     }
     decision.table = Some(table);
     decision
+}
+
+/// The table by which an uplink's replies go home: its own, or main for the one that is left to it,
+/// whose replies steering would take otherwise.
+fn table_of(config: &Config, planned: &Planned) -> Option<u32> {
+    planned.table.or((planned.uplink.primary && !config.steers.is_empty()).then_some(TABLE_MAIN))
 }
 
 /// The rules of a family, in the order in which they are asked; their priorities count from 0.
@@ -173,6 +187,7 @@ pub fn concerns(snapshot: &Snapshot, config: &Config) -> bool {
     config.return_path.value == ReturnPathMode::Auto
         && Family::BOTH.into_iter().any(|f| forwards(snapshot, f))
         || held(snapshot).mask != 0
+        || snapshot.netfilter.as_ref().is_some_and(|n| n.table != Held::Absent)
 }
 
 /// Whether the host forwards what comes in by any of its links.

@@ -104,23 +104,52 @@ fn is_of_its_link(snapshot: &Snapshot, path: &str, index: u32) -> bool {
 
 /// The link that a path is about; none for those of the whole namespace.
 pub(crate) fn link_of<'a>(snapshot: &'a Snapshot, path: &str) -> Option<&'a Link> {
-    let rest =
-        path.strip_prefix("net/ipv4/conf/").or_else(|| path.strip_prefix("net/ipv6/conf/"))?;
-    snapshot.link_named(rest.rsplit_once('/')?.0)
+    snapshot.link_named(parts(path)?.1)
 }
 
-/// Notes that a sysctl was changed from one value to another: what it was before we ever touched it
-/// is kept until it is that again.
+/// `net/ipv4/conf`, the link and the key.
+fn parts(path: &str) -> Option<(&str, &str, &str)> {
+    let (rest, key) = path.rsplit_once('/')?;
+    let (head, name) = rest.rsplit_once('/')?;
+    matches!(head, "net/ipv4/conf" | "net/ipv6/conf").then_some((head, name, key))
+}
+
+/// Notes that a sysctl is changed from one value to another. What it was before we ever touched it is
+/// kept until it is that again. When it is raised that is noted before, and when it is put back
+/// after: whatever becomes of us in between, the value can be put back.
 pub fn note(snapshot: &mut Snapshot, path: &str, from: &str, to: &str) {
-    let link = link_of(snapshot, path).map_or(0, |l| l.index);
-    let was = match snapshot.raised.remove(path) {
-        Some(raised) if raised.set == from && raised.link == link => raised.was,
-        _ => from.to_owned(),
-    };
-    if was != to {
-        snapshot.raised.insert(path.to_owned(), Raised { was, set: to.to_owned(), link });
+    match noted(snapshot, path, from, to) {
+        Some(raised) => drop(snapshot.raised.insert(path.to_owned(), raised)),
+        None => drop(snapshot.raised.remove(path)),
     }
     snapshot.sysctls.insert(path, to);
+}
+
+/// What is to be noted of such a change; none when it puts back what there was.
+#[must_use]
+pub fn noted(snapshot: &Snapshot, path: &str, from: &str, to: &str) -> Option<Raised> {
+    let link = link_of(snapshot, path).map_or(0, |l| l.index);
+    let was = match snapshot.raised.get(path) {
+        Some(raised) if raised.set == from && raised.link == link => raised.was.clone(),
+        _ => from.to_owned(),
+    };
+    (was != to).then(|| Raised { was, set: to.to_owned(), link })
+}
+
+/// Gives what was raised of a link the name that the link has now: the value went along.
+pub fn follow_names(snapshot: &mut Snapshot) {
+    let renamed = |(path, raised): (&String, &Raised)| {
+        let (head, name, key) = parts(path)?;
+        let link = snapshot.link(raised.link)?;
+        (raised.link != 0 && link.name != name)
+            .then(|| (path.clone(), format!("{head}/{}/{key}", link.name)))
+    };
+    let renamed: Vec<(String, String)> = snapshot.raised.iter().filter_map(renamed).collect();
+    for (old, new) in renamed {
+        if let Some(raised) = snapshot.raised.remove(&old) {
+            snapshot.raised.insert(new, raised);
+        }
+    }
 }
 
 /// Forgets what is not as we left it, or was of a link that is gone: it is nobody's business any more.
@@ -152,29 +181,45 @@ pub(crate) fn split(
     }
 }
 
-/// The uplinks that have an IPv4 subnet in common with another one.
+/// The uplinks that have an IPv4 subnet in common with another one, unless a link that is none of them
+/// has an address in it: nobody but a card that answers for others makes that one heard.
 fn sharing<'a>(snapshot: &'a Snapshot, uplinks: &[Planned]) -> Vec<&'a Link> {
     let family = Family::V4;
-    let seats: Vec<(&Link, &Side)> = uplinks
+    let seats: Vec<(&Link, BTreeSet<Prefix>)> = uplinks
         .iter()
         .filter_map(|p| Some((snapshot.link(p.uplink.link)?, p.uplink.side(family)?)))
         .filter(|(link, _)| link.flags & IFF_NOARP == 0)
+        .map(|(link, side)| (link, networks(side)))
         .collect();
-    let shares = |(at, (_, side)): &(usize, &(&Link, &Side))| {
-        seats.iter().enumerate().any(|(other, (_, s))| other != *at && shared(side, s).is_some())
-    };
-    seats.iter().enumerate().filter(shares).map(|(_, (link, _))| *link).collect()
+    let mut sharing: BTreeMap<u32, &Link> = BTreeMap::new();
+    for (at, (one, theirs)) in seats.iter().enumerate() {
+        for (other, ours) in &seats[at + 1..] {
+            let Some(network) = overlap(theirs, ours) else { continue };
+            let is_in_it = |link: u32| link != one.index && link != other.index;
+            let is_uplink = |link: u32| seats.iter().any(|(l, _)| l.index == link);
+            let mut others = snapshot.addresses().filter(|a| is_in_it(a.link));
+            if !others.any(|a| network.contains(a.local) && !is_uplink(a.link)) {
+                sharing.extend([(one.index, *one), (other.index, *other)]);
+            }
+        }
+    }
+    sharing.into_values().collect()
 }
 
 /// The narrower of two subnets that overlap, one of each side.
 pub(crate) fn shared(one: &Side, other: &Side) -> Option<Prefix> {
-    let networks = |side: &Side| -> Vec<Prefix> {
-        let all = side.addresses.iter().map(|a| a.network());
-        all.filter(|n| !n.is_host() && is_global(n.address())).collect()
-    };
-    let others = networks(other);
-    networks(one).into_iter().find_map(|a| {
-        let b = others.iter().find(|b| a.overlaps(b))?;
-        Some(if a.len() >= b.len() { a } else { *b })
+    overlap(&networks(one), &networks(other))
+}
+
+fn overlap(one: &BTreeSet<Prefix>, other: &BTreeSet<Prefix>) -> Option<Prefix> {
+    one.iter().find_map(|a| {
+        let b = other.iter().find(|b| a.overlaps(b))?;
+        Some(if a.len() >= b.len() { *a } else { *b })
     })
+}
+
+/// The subnets of a side, of which thousands of addresses have few.
+fn networks(side: &Side) -> BTreeSet<Prefix> {
+    let all = side.addresses.iter().map(|a| a.network());
+    all.filter(|n| !n.is_host() && is_global(n.address())).collect()
 }

@@ -10,7 +10,7 @@
 
 use serde::Serialize;
 
-use crate::config::{Config, Steer, UnlessDown};
+use crate::config::{Config, OnDown, Steer, UnlessDown};
 use crate::model::names::TABLE_MAIN;
 use crate::model::{Action, Rule, Snapshot};
 use crate::plan::Planned;
@@ -61,11 +61,17 @@ pub(crate) fn plan(
         let (by, action) = choose(snapshot, uplinks, family, steer);
         let mut rules = Vec::new();
         if let Some(action) = action {
+            // A table without a refusal of its own lets it go on to main.
+            let falls = config.on_down(&steer.uplink) == OnDown::Fallthrough;
+            let refuses = steer.unless_down == UnlessDown::Fail && falls;
             for prefix in prefixes {
                 rules.extend(local(family, next, steer, prefix, config.group()));
                 rules.push(rule(family, next + 1, steer, prefix, action));
+                if refuses && matches!(action, Action::Lookup(_)) {
+                    rules.push(rule(family, next + 2, steer, prefix, Action::Unreachable));
+                }
             }
-            next += 2;
+            next += 2 + u32::from(refuses);
         }
         steered.push(Steered { entry, family, by, rules });
     }

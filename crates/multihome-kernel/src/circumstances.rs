@@ -99,7 +99,8 @@ fn sysctls(snapshot: &Snapshot) -> Sysctls {
     sysctls
 }
 
-/// The sysctls that a plan depends on, of the whole namespace, of `all`, and of each link that is up.
+/// The sysctls that a plan depends on, of the whole namespace, of `all`, and of each link that is up; and
+/// those that were raised.
 #[must_use]
 pub fn settings_of(snapshot: &Snapshot) -> Sysctls {
     let mut sysctls = Sysctls::default();
@@ -115,6 +116,7 @@ pub fn settings_of(snapshot: &Snapshot) -> Sysctls {
             keys.iter().for_each(|key| read(sysctl::conf(family, link, key)));
         }
     }
+    snapshot.raised.keys().for_each(|path| read(path.clone()));
     sysctls
 }
 

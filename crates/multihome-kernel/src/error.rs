@@ -75,6 +75,12 @@ impl Error {
         self.is_one_of(&[Errno::PERM, Errno::ACCESS])
     }
 
+    /// Whether the file system is read-only, as `/proc/sys` is in many containers.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.is_one_of(&[Errno::ROFS])
+    }
+
     /// Whether this kernel does not know the kind of request.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {

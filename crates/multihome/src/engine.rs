@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 use multihome_core::diff::{diff, revert};
 use multihome_core::interest::is_a_daemons;
 use multihome_core::memory::Remembered;
-use multihome_core::model::Route;
 use multihome_core::model::netfilter::Held;
 use multihome_core::model::snapshot::{Event, Stale};
+use multihome_core::model::{Names, Route};
 use multihome_core::plan::Note;
 use multihome_core::rival::Tool;
 use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan, return_path};
@@ -26,7 +26,7 @@ use crate::lookout::{Due, Lookout};
 use crate::memory_file::MemoryFile;
 use crate::rt_tables;
 use crate::run_dir::RunDir;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Surroundings, as_possible};
 use crate::words;
 
 /// What knows the kernel and changes it.
@@ -50,6 +50,8 @@ pub struct Engine {
     surroundings: Surroundings,
     stale_settings: bool,
     stale_netfilter: bool,
+    /// Sysctls that may not be written, by path.
+    refused: BTreeSet<String>,
 }
 
 /// How often a plan may show that more routes are of interest: those that one look brings may
@@ -95,7 +97,7 @@ impl Engine {
         Ok(Engine {
             kernel,
             snapshot: Snapshot::default(),
-            config,
+            config: as_possible(config),
             memory: memory_file.memory(),
             memory_file,
             stale: Stale::default(),
@@ -110,6 +112,7 @@ impl Engine {
             surroundings: Surroundings::new(dir),
             stale_settings: false,
             stale_netfilter: false,
+            refused: BTreeSet::new(),
         })
     }
 
@@ -125,7 +128,7 @@ impl Engine {
 
     /// Follows another configuration from now on.
     pub fn set_config(&mut self, config: Config) {
-        self.config = config;
+        self.config = as_possible(config);
         self.said.clear();
         self.departures.clear();
         self.rivals.clear();
@@ -223,11 +226,14 @@ impl Engine {
     pub fn doubt_expired(&mut self) -> bool {
         let mut any = false;
         while let Some(due) = self.lookout.take() {
+            let before = any;
             any = true;
             match due {
                 Due::Routers => self.memory.give_up(&self.snapshot),
                 Due::Leases => self.read_hints(),
-                Due::Settings => self.stale_settings = true,
+                Due::Settings => {
+                    any = before | self.settings_changed();
+                }
                 Due::Leavings => {} // the next reconcile takes them
                 Due::Routes => {
                     self.stale.families.insert(Family::V6);
@@ -273,9 +279,20 @@ impl Engine {
         }
     }
 
-    /// Notes that somebody changed what netfilter holds.
-    pub fn doubt_netfilter(&mut self) {
+    /// Reads the settings again; says whether any is other than it was.
+    fn settings_changed(&mut self) -> bool {
+        let before = (self.snapshot.sysctls.clone(), self.snapshot.raised.clone());
+        self.stale_settings = true;
+        self.refresh_surroundings();
+        before != (self.snapshot.sysctls.clone(), self.snapshot.raised.clone())
+    }
+
+    /// Looks again at what netfilter holds; says whether that is other than it was.
+    pub fn netfilter_changed(&mut self) -> bool {
+        let before = self.snapshot.netfilter.clone();
         self.stale_netfilter = true;
+        self.refresh_surroundings();
+        before != self.snapshot.netfilter
     }
 
     /// The netlink port of our own requests to netfilter; 0 while there were none.
@@ -302,7 +319,7 @@ impl Engine {
             }
             plan = plan::make(&self.snapshot, &self.config, &self.memory);
         }
-        let changes = diff(&self.snapshot, &plan);
+        let changes = self.without_refused(diff(&self.snapshot, &plan));
         Ok((plan, changes))
     }
 
@@ -359,9 +376,7 @@ impl Engine {
     /// holds the lock on changes, if there are any, and has prepared them since.
     pub fn take(&mut self, steps: Steps) -> Outcome {
         let Steps { goal, withdrawn, plan, mut changes } = steps;
-        if !self.surroundings.note(&mut self.snapshot, &changes) {
-            changes.retain(|c| !matches!(c, Change::SetSysctl { .. }));
-        }
+        self.surroundings.note(&mut self.snapshot, &mut changes);
         let failures = self.execute(&changes);
         for gone in withdrawn {
             let link = self.snapshot.links().find(|l| l.identity() == gone.link);
@@ -408,6 +423,12 @@ impl Engine {
             if changes[at].is_removal() && e.is_absent() {
                 return None;
             }
+            // What may not be written is said, and nothing to try again.
+            if matches!(changes[at], Change::SetSysctl { .. })
+                && (e.is_permission() || e.is_read_only())
+            {
+                return None;
+            }
             Some((at, e))
         };
         outcomes.into_iter().enumerate().filter_map(failed).collect()
@@ -415,6 +436,7 @@ impl Engine {
 
     /// Notes what became of steps that nobody announces to us.
     fn follow_own(&mut self, changes: &[Change], outcomes: &[Result<(), multihome_kernel::Error>]) {
+        let (mut made, mut failed) = (Vec::new(), Vec::new());
         for (change, outcome) in changes.iter().zip(outcomes) {
             match (change, outcome) {
                 (Change::SetReturnPath { to, .. }, Ok(())) => {
@@ -423,10 +445,27 @@ impl Engine {
                     }
                 }
                 (Change::SetReturnPath { .. }, Err(_)) => self.stale_netfilter = true,
-                (Change::SetSysctl { .. }, Err(_)) => self.stale_settings = true,
+                (Change::SetSysctl { .. }, Ok(())) => made.push(change),
+                (Change::SetSysctl { path, .. }, Err(e)) => {
+                    self.stale_settings = true;
+                    failed.push(change);
+                    if e.is_permission() || e.is_read_only() {
+                        log::warn!("{}: {e}: it stays as it is", change.command(&Names::default()));
+                        self.refused.insert(path.clone());
+                    }
+                }
                 _ => {}
             }
         }
+        self.surroundings.confirm(&mut self.snapshot, &made, &failed);
+    }
+
+    /// Leaves out sysctls that this process may not write, as in many containers: once is enough.
+    fn without_refused(&self, mut changes: Vec<Change>) -> Vec<Change> {
+        changes.retain(
+            |c| !matches!(c, Change::SetSysctl { path, .. } if self.refused.contains(path)),
+        );
+        changes
     }
 
     /// Says once what stands in the way and what the operator should know.

@@ -69,6 +69,9 @@ impl RaisedFile {
     /// Writes the file if it says something else. False when that failed, and then nothing may be
     /// raised: it could not be put back.
     pub fn store(&mut self, raised: &All) -> bool {
+        if rustix::process::geteuid().is_root() {
+            tell_systemd(Path::new(SYSCTL_D), raised);
+        }
         if self.stored == *raised {
             return true;
         }
@@ -77,9 +80,6 @@ impl RaisedFile {
         match self.dir.write(NAME, &text) {
             Ok(()) => {
                 self.stored.clone_from(raised);
-                if rustix::process::geteuid().is_root() {
-                    tell_systemd(Path::new(SYSCTL_D), raised);
-                }
                 true
             }
             Err(e) => {
@@ -99,6 +99,7 @@ fn tell_systemd(path: &Path, raised: &All) {
         }),
         // A system without systemd has no use for it.
         Some(_) if !Path::new("/run/systemd/system").exists() => Ok(()),
+        Some(text) if fs::read_to_string(path).is_ok_and(|is| is == text) => Ok(()),
         Some(text) => {
             let directory = path.parent().map_or(Ok(()), fs::create_dir_all);
             directory.and_then(|()| fs::write(path, text))

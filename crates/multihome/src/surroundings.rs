@@ -6,9 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use multihome_core::config::Management;
 use multihome_core::{Change, Config, Snapshot, return_path, settings};
 use multihome_kernel::Kernel;
 use multihome_kernel::circumstances::settings_of;
+use rustix::fs::StatVfsMountFlags;
 
 use crate::raised_file::RaisedFile;
 use crate::run_dir::RunDir;
@@ -56,9 +58,11 @@ impl Surroundings {
 
     /// The sysctls alone.
     pub fn look_at_sysctls(&mut self, snapshot: &mut Snapshot) {
-        snapshot.sysctls = settings_of(snapshot);
         self.raised.reread();
         snapshot.raised.clone_from(self.raised.raised());
+        settings::follow_names(snapshot);
+        // Also of links that are down now, and have something to be put back.
+        snapshot.sysctls = settings_of(snapshot);
         settings::forget_changed(snapshot);
     }
 
@@ -79,6 +83,9 @@ impl Surroundings {
         self.cost = start.elapsed();
         match result {
             Ok(netfilter) => snapshot.netfilter = netfilter,
+            Err(e) if everything => {
+                snapshot.incomplete.push(format!("what nftables holds could not be read: {e}"));
+            }
             Err(e) if self.failed => log::debug!("read what nftables holds: {e}"),
             Err(e) => {
                 log::warn!("read what nftables holds: {e}: published ports are left as they are");
@@ -92,17 +99,57 @@ impl Surroundings {
         self.cost
     }
 
-    /// Notes what sysctls are before they are changed; says whether they may be.
-    pub fn note(&mut self, snapshot: &mut Snapshot, changes: &[Change]) -> bool {
-        let mut any = false;
-        for change in changes {
-            if let Change::SetSysctl { path, from, to } = change {
-                settings::note(snapshot, path, from, to);
-                any = true;
+    /// Notes what sysctls are before they are raised, and leaves out those that may not be: what could
+    /// not be noted could not be put back.
+    pub fn note(&mut self, snapshot: &mut Snapshot, changes: &mut Vec<Change>) {
+        let mut raised = snapshot.raised.clone();
+        for change in changes.iter() {
+            if let Change::SetSysctl { path, from, to } = change
+                && let Some(noted) = settings::noted(snapshot, path, from, to)
+            {
+                raised.insert(path.clone(), noted);
             }
         }
-        // What was forgotten since need not wait for a change.
-        let stored = self.raised.store(&snapshot.raised);
-        stored || !any
+        if raised == snapshot.raised {
+            return;
+        }
+        if self.raised.store(&raised) {
+            snapshot.raised = raised;
+        } else {
+            changes.retain(|c| !matches!(c, Change::SetSysctl { .. }));
+        }
     }
+
+    /// Notes what became of changes: which were made, and which were refused.
+    pub fn confirm(&mut self, snapshot: &mut Snapshot, made: &[&Change], refused: &[&Change]) {
+        for change in made {
+            if let Change::SetSysctl { path, from, to } = change {
+                match snapshot.raised.get(path) {
+                    Some(raised) if raised.set == *to => snapshot.sysctls.insert(path, to),
+                    _ => settings::note(snapshot, path, from, to),
+                }
+            }
+        }
+        for change in refused {
+            if let Change::SetSysctl { path, from, .. } = change
+                && snapshot.raised.get(path).is_some_and(|r| r.was == *from)
+            {
+                snapshot.raised.remove(path);
+            }
+        }
+        if !made.is_empty() || !refused.is_empty() {
+            self.raised.store(&snapshot.raised);
+        }
+    }
+}
+
+/// The configuration as far as it can be followed here: where `/proc/sys` is read-only, as in many
+/// containers, sysctls are only named.
+pub fn as_possible(mut config: Config) -> Config {
+    let is_read_only = rustix::fs::statvfs("/proc/sys/net")
+        .is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY));
+    if is_read_only {
+        config.sysctl.value = Management::Report;
+    }
+    config
 }

@@ -78,13 +78,15 @@ enum NumberOrName {
 }
 
 /// Reads one file.
-pub(super) fn read(path: &str, text: &str) -> Result<File, ConfigError> {
+///
+/// `steers` are as many as there may be in it.
+pub(super) fn read(path: &str, text: &str, steers: usize) -> Result<File, ConfigError> {
     let keys: Keys = toml::from_str(text).map_err(|e| {
         // serde names Rust's types, which are nobody's concern here.
         let message = e.message().replace('\n', "; ").replace("expected u32", "expected a number");
         ConfigError::at(path, text, e.span(), message)
     })?;
-    Reader { path, text }.file(keys)
+    Reader { path, text, steers }.file(keys)
 }
 
 impl File {
@@ -132,6 +134,8 @@ impl File {
 pub(super) struct Reader<'a> {
     path: &'a str,
     text: &'a str,
+    /// As many `[[steer]]` entries may still come.
+    steers: usize,
 }
 
 impl Reader<'_> {
@@ -182,7 +186,7 @@ impl Reader<'_> {
     }
 
     fn steers(&self, list: Vec<Spanned<SteerKeys>>) -> Result<Vec<Steer>, ConfigError> {
-        if let Some(surplus) = list.get(MAX_STEERS) {
+        if let Some(surplus) = list.get(self.steers) {
             let message =
                 format!("more than {MAX_STEERS} entries do not fit in front of the rules");
             return Err(self.error(surplus.span(), message));

@@ -154,8 +154,9 @@ pub enum Precedence {
     Yield,
 }
 
-/// The most `[[steer]]` entries: each may need two priorities between 1 and the least base.
-pub const MAX_STEERS: usize = 100;
+/// The most `[[steer]]` entries of all files: each may need three priorities between 1 and the least
+/// base.
+pub const MAX_STEERS: usize = 80;
 /// The default of `base`.
 pub const DEFAULT_BASE: u32 = 10_000;
 /// The numbers that one base takes up.
@@ -196,7 +197,7 @@ impl Config {
     ) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         for (path, text) in files {
-            file::read(path, text)?.merge_into(&mut config);
+            file::read(path, text, MAX_STEERS - config.steers.len())?.merge_into(&mut config);
         }
         Ok(config)
     }

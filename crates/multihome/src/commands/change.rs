@@ -146,7 +146,7 @@ fn report(
                 .iter()
                 .map(|(at, e)| FailedJson { command: commands[*at].clone(), error: e.to_string() })
                 .collect(),
-            changes: commands,
+            changes: commands.clone(),
             revert,
             conflicts: conflicts.clone(),
             notes: outcome.plan.notes.iter().map(|n| words::note(n, &names)).collect(),
@@ -171,6 +171,9 @@ fn report(
             plural(left.len(), "change"),
             what.join("\n  ")
         )));
+    }
+    if let Some((at, e)) = outcome.failures.first() {
+        return Err(Failure::Incomplete(format!("{}: {e}", commands[*at])));
     }
     if !json {
         let text = match (verb, outcome.changes.len()) {

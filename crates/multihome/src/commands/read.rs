@@ -22,7 +22,7 @@ use crate::memory_file::MemoryFile;
 use crate::output::{self, Style};
 use crate::rt_tables;
 use crate::run_dir::RunDir;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Surroundings, as_possible};
 use crate::words;
 use crate::words::plan::PlanJson;
 use crate::words::status::{Status, Verdict, Watch};
@@ -159,6 +159,8 @@ pub fn look(config: &Config, args: &Reading) -> Result<Seen, Failure> {
 /// Looks at all that the kernel holds and decides by, or at a file, and makes the plan of it. What no
 /// plan depends on is of interest to whoever asks where a packet goes. Beside it, what is remembered.
 pub fn look_at_all(config: &Config, args: &Reading) -> Result<(Seen, Memory), Failure> {
+    let here = args.snapshot.is_none().then(|| as_possible(config.clone()));
+    let config = here.as_ref().unwrap_or(config);
     let (snapshot, mut memory) = match &args.snapshot {
         Some(path) => (from_file(path)?, Memory::default()),
         None => (live(config)?, MemoryFile::read(&RunDir::path()).memory()),

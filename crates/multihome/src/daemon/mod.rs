@@ -167,8 +167,11 @@ impl Daemon {
             if woken.files {
                 self.read_files();
             }
-            if woken.netfilter && self.netfilter.drain(&self.engine) {
-                self.engine.doubt_netfilter();
+            if woken.netfilter
+                && self.netfilter.drain(&self.engine)
+                && self.engine.netfilter_changed()
+            {
+                self.foreign_events += 1;
                 let at = self.repairs.allowed_at(Instant::now());
                 self.ask_for(at);
             }
@@ -361,8 +364,8 @@ impl Daemon {
         }
         self.engine.refresh()?;
         if self.netfilter.follow(&self.engine) {
-            self.engine.doubt_netfilter();
-            self.engine.refresh()?;
+            // What happened before anybody listened.
+            self.engine.netfilter_changed();
         }
         Ok(())
     }

@@ -227,7 +227,13 @@ pub fn trouble(trouble: &Trouble) -> String {
              not led home",
             super::words(uplinks)
         ),
-        Trouble::Unread(what) => format!("which mark bits are in use is not known for all: {what}"),
+        Trouble::Unread(what) => format!(
+            "who translates destinations and which mark bits are in use is not known for all: {what}"
+        ),
+        Trouble::NoRoom(family) => format!(
+            "{family} replies of published ports are not led home: no priority is free in front of \
+             the rules that would take them"
+        ),
     }
 }
 
@@ -241,6 +247,7 @@ pub fn cure(trouble: &Trouble) -> String {
             "see who uses them with `nft list ruleset`, and set `mark_mask`".into()
         }
         Trouble::TooFewBits { .. } => "set a wider `mark_mask`, or take it out".into(),
+        Trouble::NoRoom(_) => "give those rules larger priorities".into(),
         Trouble::Unread(_) => {
             "look there yourself, and set `mark_mask` to bits that are free".into()
         }
