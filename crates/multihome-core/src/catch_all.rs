@@ -68,6 +68,24 @@ pub(crate) fn find(
         .collect()
 }
 
+/// The rules of others that are for everything which bears a mark, likewise: AWS's VPC CNI leads what
+/// came in by the first card home with one (`fwmark 0x80/0x80 lookup main`).
+pub(crate) fn for_marks(
+    snapshot: &Snapshot,
+    family: Family,
+    is_uplink: &dyn Fn(u32) -> bool,
+) -> Vec<CatchAll> {
+    let unmarked = |r: &Rule| Rule { fwmark: None, ..r.clone() };
+    let is_for_mark = |r: &&Rule| {
+        r.family == family && !r.is_ours() && r.fwmark.is_some() && unmarked(r).is_for_all()
+    };
+    snapshot
+        .rules()
+        .filter(is_for_mark)
+        .map(|rule| CatchAll { takes: takes(snapshot, rule, is_uplink), rule: rule.clone() })
+        .collect()
+}
+
 /// What a catch-all takes of what is sent from uplinks' addresses.
 fn takes(snapshot: &Snapshot, rule: &Rule, is_uplink: &dyn Fn(u32) -> bool) -> Takes {
     let table = match rule.action {

@@ -6,6 +6,7 @@
 //! ```text
 //! f:     from P goto base                                        # answers go to the block
 //! f+1:   not fwmark 0/MASK lookup main suppress_prefixlength 7 suppress_ifgroup G
+//!        iif NAME lookup main suppress_prefixlength 7 suppress_ifgroup G    # beside a tunnel
 //! f+2:   fwmark MARK/MASK lookup TABLE                           # replies of translated connections
 //! f+3:   to D ... lookup main suppress_prefixlength L suppress_ifgroup G
 //! f+4:   to D ... lookup TABLE                                   # one pair for each [[steer]]
@@ -33,6 +34,8 @@ use crate::rules;
 pub(crate) struct Wanted<'a> {
     /// What others have that answers must jump over.
     pub(crate) overtaken: &'a [CatchAll],
+    /// The lowest priority of what takes packets by a mark: ours bear one, and must not be taken.
+    pub(crate) before: Option<u32>,
     /// The fewest prefixes that hold all managed sources.
     pub(crate) sources: Vec<Prefix>,
     /// Marks, in the order in which they are asked; their priorities count from 0.
@@ -56,8 +59,8 @@ pub(crate) fn rules(
     wanted: Wanted<'_>,
 ) -> Result<Vec<Rule>, NoRoom> {
     let jumps = !wanted.overtaken.is_empty() || !wanted.steers.is_empty();
-    let first = wanted.overtaken.iter().map(|c| c.rule.priority).min();
-    let limit = first.map_or(block, |p| p.min(block));
+    let overtaken = wanted.overtaken.iter().map(|c| c.rule.priority);
+    let limit = overtaken.chain(wanted.before).chain([block]).min().unwrap_or(block);
     let from_ours = |action| {
         let rule = move |p: &Prefix| Rule {
             from: Some(*p),

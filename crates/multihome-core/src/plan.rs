@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::catch_all::{self, CatchAll, SplitTunnel};
+use crate::catch_all::{self, CatchAll, SplitTunnel, Takes};
 use crate::config::{BAND, Config, Origin, Precedence, Table};
 use crate::conflict::{self, Conflict};
 use crate::cover;
@@ -421,10 +421,20 @@ impl Rulings<'_> {
         let all: Vec<Prefix> = members.iter().flat_map(|m| m.prefixes.iter().copied()).collect();
         let sources = cover::cover(family, all, strangers.clone());
         let block = rules::block(family, config, &members, strangers, &tunnels);
+        let takes_all = |c: &CatchAll| matches!(c.takes, Takes::Everything(_));
+        let arrivals: Vec<String> = if overtaken.iter().any(takes_all) {
+            members.iter().map(|m| m.name.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        let marks = return_path::rules(decision, family, config.group(), &arrivals);
+        let by_mark = catch_all::for_marks(snapshot, family, &is_uplink);
+        let by_mark = by_mark.iter().filter(|c| c.captures() && !yields && !marks.is_empty());
         let wanted = front::Wanted {
             overtaken,
+            before: by_mark.map(|c| c.rule.priority).min(),
             sources,
-            marks: return_path::rules(decision, family, config.group()),
+            marks,
             steers: steered.iter().flat_map(|s| s.rules.iter().cloned()).collect(),
         };
         let start = block.iter().map(|r| r.priority).min().unwrap_or(config.base.value);

@@ -140,17 +140,25 @@ pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) 
 }
 
 /// The rules of a family, in the order in which they are asked; their priorities count from 0.
-pub(crate) fn rules(decision: &Decision, family: Family, group: u32) -> Vec<Rule> {
+///
+/// `arrivals` are the uplinks by which requests come in while a tunnel takes everything: those to a
+/// container must find it before they find the tunnel.
+pub(crate) fn rules(
+    decision: &Decision,
+    family: Family,
+    group: u32,
+    arrivals: &[String],
+) -> Vec<Rule> {
     if !decision.families.contains(&family) || decision.marks.is_empty() {
         return Vec::new();
     }
-    let mut rules = vec![Rule {
-        not: true,
-        fwmark: Some((0, decision.mask)),
+    let local = Rule {
         suppress_prefixlength: Some(suppressed_length(family)),
         suppress_ifgroup: Some(group),
         ..Rule::new(family, 0, Action::Lookup(TABLE_MAIN))
-    }];
+    };
+    let mut rules = vec![Rule { not: true, fwmark: Some((0, decision.mask)), ..local.clone() }];
+    rules.extend(arrivals.iter().map(|name| Rule { iif: Some(name.clone()), ..local.clone() }));
     rules.extend(decision.marks.iter().map(|(mark, table)| Rule {
         fwmark: Some((*mark, decision.mask)),
         ..Rule::new(family, 1, Action::Lookup(*table))

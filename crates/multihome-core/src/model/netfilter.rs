@@ -73,9 +73,12 @@ pub struct ReturnPath {
 /// The name of the table, of the family `inet`.
 pub const TABLE: &str = "multihome";
 
-/// The chain's priority: behind conntrack (-200), in front of the destination translation (-100),
-/// as iptables' mangle.
-pub const PRIORITY: i32 = -150;
+/// The chain's priority: behind conntrack (-200) and in front of the destination translation (-100).
+/// Behind iptables' mangle (-150), too: what others write there is not written over, and whoever
+/// overwrites the whole mark there does not take ours away, as wg-quick does with every UDP packet
+/// (`meta mark set ct mark`). Of one priority the chain that came last is asked first
+/// (`nf_hook_entries_grow`).
+pub const PRIORITY: i32 = -140;
 
 // ===== impl ReturnPath =====
 

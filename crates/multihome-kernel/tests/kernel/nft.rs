@@ -197,12 +197,12 @@ pub fn a_table_changed_by_hand_is_altered_and_made_whole() {
             "add table inet multihome",
             "add set inet multihome addresses4 { type ipv4_addr; }",
             "add set inet multihome addresses6 { type ipv6_addr; }",
-            "add chain inet multihome prerouting { type filter hook prerouting priority -150; }",
+            "add chain inet multihome prerouting { type filter hook prerouting priority -140; }",
         ],
         &[
             "delete table inet multihome",
             "add table inet multihome",
-            "add chain inet multihome prerouting { type nat hook prerouting priority -150; }",
+            "add chain inet multihome prerouting { type nat hook prerouting priority -140; }",
         ],
     ] {
         nf.write(&Held::Absent, Some(&whole)).unwrap();
