@@ -20,7 +20,7 @@ Gateways learnt before, for links that go down and come back.
 What sysctls were before they were raised; `multihome down' puts them back.
 .TP
 .I /run/sysctl.d/99-zz-multihome.conf
-The same for systemd-sysctl, where multihome runs as root under systemd.
+The raised values, for systemd-sysctl; written where multihome runs as root under systemd.
 .TP
 .I /run/multihome/lock\fR, \fI/run/multihome/daemon
 Locks: whoever changes the kernel right now, and the daemon.
