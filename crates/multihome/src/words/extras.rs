@@ -228,7 +228,7 @@ pub fn catch_all(catch_all: &CatchAll, names: &Names) -> String {
     let rule = catch_all.rule.display(names);
     match &catch_all.takes {
         Takes::Everything(route) => {
-            format!("rule {rule} (it sends everything by {})", route.display(names))
+            format!("rule {rule} (it ends with {})", route.display(names))
         }
         Takes::Subnets => {
             format!("rule {rule} (it sends to another card's subnet by that card)")
