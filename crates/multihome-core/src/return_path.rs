@@ -176,7 +176,7 @@ pub fn concerns(snapshot: &Snapshot, config: &Config) -> bool {
 }
 
 /// Whether the host forwards what comes in by any of its links.
-fn forwards(snapshot: &Snapshot, family: Family) -> bool {
+pub(crate) fn forwards(snapshot: &Snapshot, family: Family) -> bool {
     snapshot.sysctls.number(&conf(family, "all", "forwarding")).is_some_and(|n| n > 0)
         || snapshot.links().any(|l| {
             snapshot.sysctls.number(&conf(family, &l.name, "forwarding")).is_some_and(|n| n > 0)

@@ -260,7 +260,7 @@ fn barred(snapshot: &Snapshot, config: &Config, link: &Link) -> Option<NotUplink
     None
 }
 
-fn is_tunnel(link: &Link) -> bool {
+pub(crate) fn is_tunnel(link: &Link) -> bool {
     link.kind.as_deref().is_some_and(|k| TUNNEL_KINDS.contains(&k))
         || TUNNEL_TYPES.contains(&link.arphrd)
         || link.flags & IFF_POINTOPOINT != 0 && link.kind.is_none()

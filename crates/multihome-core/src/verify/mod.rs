@@ -9,12 +9,13 @@
 //! stay that cover an address which is asked about; and what no route of a link had a part in is not asked
 //! again without that link. Removing a route cannot change a look-up that did not come upon it.
 //!
-//! It judges what the kernel holds, not the plan, and what is in a snapshot: no firewall and no marks, no
-//! neighbour that does not answer. Left out are destinations that no answer goes to: `0.0.0.0/8`, `127.0.0.0/8`,
+//! It judges what the kernel holds, not the plan, and what is in a snapshot: no firewall, of all marks
+//! only those of our own table ([`published`]), no neighbour that does not answer. Left out are destinations that no answer goes to: `0.0.0.0/8`, `127.0.0.0/8`,
 //! multicast and broadcast, `::`, `::1`, `::ffff:0:0/96`.
 
 pub mod classes;
 mod judge;
+mod published;
 mod right;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -120,6 +121,8 @@ pub enum Fault {
         /// By which link.
         by: u32,
     },
+    /// It is of a published port: the reply comes in from a container, the request goes to one.
+    Published(Box<Fault>),
     /// It cannot be told.
     Unproven(Reason),
 }
@@ -248,6 +251,15 @@ fn ask_all(snapshot: &Snapshot, config: &Config, plan: &Plan, scope: Scope) -> R
                 }
             }
         }
+        let (family, of_host) = (families[f].0, (snapshot, config));
+        published::ask(
+            &mut asker,
+            &lookup,
+            (&host, &state),
+            of_host,
+            (&sources[f], classes),
+            family,
+        );
         if let Some(first) = sources[f].first().filter(|_| !all_kinds) {
             asker.leaves_out_kinds(first);
         }

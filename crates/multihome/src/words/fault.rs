@@ -12,9 +12,9 @@ use multihome_core::verify::{Accepted, Fault};
 
 use super::doubt::reason;
 
-/// What is wrong, in one sentence; `owner` is the link that has the address.
-pub fn fault(fault: &Fault, owner: u32, names: &Names) -> String {
-    let owner = names.link(owner);
+/// What is wrong, in one sentence; `index` is the link that has the address.
+pub fn fault(fault: &Fault, index: u32, names: &Names) -> String {
+    let owner = names.link(index);
     let link = |l: u32| names.link(l);
     let by_rule = |rule: &Option<Box<Rule>>| {
         rule.as_ref().map_or_else(String::new, |r| format!(" (rule {})", r.display(names)))
@@ -60,6 +60,7 @@ pub fn fault(fault: &Fault, owner: u32, names: &Names) -> String {
         Fault::Forwarded { by } => {
             format!("requests to {owner}'s address are sent on by {}", link(*by))
         }
+        Fault::Published(fault) => format!("published ports: {}", self::fault(fault, index, names)),
         Fault::Unproven(why) => format!("not known: {}", reason(why, names)),
     }
 }

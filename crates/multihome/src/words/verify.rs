@@ -82,6 +82,9 @@ pub struct FindingJson {
     /// Its TOS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tos: Option<u8>,
+    /// Whether it is of a published port: the request to a container, or the reply of one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub published: bool,
     /// What had failed; null when nothing had.
     pub failed: Option<FailureJson>,
     /// `door`, `kept`, `not-kept`, `refused`, `reverse-path`, `not-accepted`, `forwarded` or `unproven`.
@@ -319,19 +322,26 @@ impl Verified<'_> {
             uid: Some(flow.uid).filter(|u| *u != 0),
             tos: Some(flow.tos).filter(|t| *t != 0),
             failed: finding.failed.map(|f| self.failure_json(f)),
-            fault: match finding.fault {
-                Fault::Door { .. } => "door",
-                Fault::Kept => "kept",
-                Fault::NotKept { .. } => "not-kept",
-                Fault::Refused { .. } => "refused",
-                Fault::ReversePath { .. } => "reverse-path",
-                Fault::NotAccepted { .. } => "not-accepted",
-                Fault::Forwarded { .. } => "forwarded",
-                Fault::Unproven(_) => "unproven",
-            },
+            published: matches!(finding.fault, Fault::Published(_)),
+            fault: fault_id(&finding.fault),
             why: self.why(finding),
             explain: explain(flow, self.names),
         }
+    }
+}
+
+/// The name of a fault, which stays.
+fn fault_id(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Door { .. } => "door",
+        Fault::Kept => "kept",
+        Fault::NotKept { .. } => "not-kept",
+        Fault::Refused { .. } => "refused",
+        Fault::ReversePath { .. } => "reverse-path",
+        Fault::NotAccepted { .. } => "not-accepted",
+        Fault::Forwarded { .. } => "forwarded",
+        Fault::Published(fault) => fault_id(fault),
+        Fault::Unproven(_) => "unproven",
     }
 }
 

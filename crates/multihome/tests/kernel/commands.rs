@@ -74,6 +74,12 @@ fn reading_changes_nothing() {
 #[track_caller]
 fn carry_out<'a>(world: &World, commands: impl IntoIterator<Item = &'a str>) {
     for command in commands {
+        if let Some(setting) = command.strip_prefix("sysctl -w net.ipv4.") {
+            let (key, value) = setting.split_once('=').unwrap();
+            let path = format!("/proc/sys/net/ipv4/{}", key.replace('.', "/"));
+            world.host().run(|| fs::write(path, value)).unwrap().unwrap();
+            continue;
+        }
         let arguments = command.strip_prefix("ip ").unwrap_or_else(|| panic!("{command}"));
         world.ip(arguments);
     }

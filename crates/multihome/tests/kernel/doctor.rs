@@ -188,7 +188,9 @@ fn a_gateway_that_is_gone_is_told() {
 }
 
 fn cards_that_answer_for_each_other_are_told() {
-    let world = applied(Topology::SameSubnet);
+    let world = World::new(Topology::SameSubnet);
+    world.configure("sysctl = \"report\"\n");
+    world.must("apply");
     let finding = the(&world, "arp-flux", "warning");
     says(&finding, "both are in 10.0.0.0/24");
     cure(&world, &finding);
@@ -241,7 +243,9 @@ fn full_tunnel(world: &World) {
 }
 
 fn a_rule_without_a_priority_is_told_and_moved() {
-    let world = applied(Topology::TwoSubnets);
+    let world = World::new(Topology::TwoSubnets);
+    world.configure("precedence = \"yield\"\n");
+    world.must("apply");
     full_tunnel(&world);
     let findings = found(&world, "catch-all-rule");
     assert_eq!(findings.len(), 2, "{findings:#?}");

@@ -128,7 +128,13 @@ fn a_rule_in_front_of_ours_is_named() {
     world.must("apply");
     world.ip("rule add pref 5 from all lookup main");
     let ask = format!("explain {SECOND} {FAR}");
+    assert_says(&world, &ask, 2, "`multihome apply`");
+    world.configure("precedence = \"yield\"\n");
     assert_says(&world, &ask, 2, "ip -4 rule del pref 5 from all lookup main");
+    world.configure("");
+    world.must("apply");
+    let said = assert_says(&world, &ask, 0, "goes home by its own door, ens6");
+    assert!(said.out.contains("4: from 10.0.0.0/23 iif lo goto 10000"), "{}", said.out);
 }
 
 fn a_card_without_a_gateway_is_named() {

@@ -20,6 +20,7 @@ tests![
     installed_and_started,
     enabled_at_boot,
     the_sandbox_is_in_force,
+    what_systemd_lowers_the_service_raises,
     networkd_is_restarted,
     networkd_is_restarted_with_the_drop_in,
 ];
@@ -163,6 +164,30 @@ fn the_sandbox_is_in_force() {
         assert_ne!(inside(refused).code, Some(0), "{refused}");
     }
     assert_eq!(inside("touch /run/multihome/probe && rm /run/multihome/probe").code, Some(0));
+    power_off(&machine, system);
+}
+
+/// systemd-sysctl knows nothing of what the service has raised, and the service may tell it nothing;
+/// but the kernel announces what was changed.
+fn what_systemd_lowers_the_service_raises() {
+    let (machine, system) = installed();
+    let filter = "/proc/sys/net/ipv4/conf/ens6/rp_filter";
+    write("/etc/sysctl.d/50-strict.conf", "net.ipv4.conf.ens6.rp_filter = 1\n");
+    let lower = "/usr/lib/systemd/systemd-sysctl";
+    machine.sh(lower);
+    assert_eq!(machine.sh(&format!("cat {filter}")).trim(), "1", "nothing is behind it yet");
+    write(
+        "/etc/multihome/config.toml",
+        "[[steer]]\nname = \"containers\"\nuplink = \"ens6\"\niif = \"docker0\"\n",
+    );
+    machine.sh("systemctl reload multihome");
+    let is_loose = format!("grep -qx 2 {filter}");
+    machine.until(&is_loose);
+    machine.sh(lower);
+    machine.until(&is_loose);
+    assert_all_is_well(&machine);
+    machine.sh("systemctl stop multihome && multihome down");
+    assert_eq!(machine.sh(&format!("cat {filter}")).trim(), "1");
     power_off(&machine, system);
 }
 

@@ -1,5 +1,6 @@
 //! Small hosts, and what is told of them.
 
+mod published;
 mod random;
 mod right;
 
