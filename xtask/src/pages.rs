@@ -16,6 +16,12 @@ See
 .I /run/multihome/gateways.json
 Gateways learnt before, for links that go down and come back.
 .TP
+.I /run/multihome/sysctls.json
+What sysctls were before they were raised; `multihome down' puts them back.
+.TP
+.I /run/sysctl.d/99-zz-multihome.conf
+The raised values, for systemd-sysctl; written where multihome runs as root under systemd.
+.TP
 .I /run/multihome/lock\fR, \fI/run/multihome/daemon
 Locks: whoever changes the kernel right now, and the daemon.
 .TP

@@ -68,8 +68,28 @@ fn the_commented_configuration_is_a_configuration() {
         })
         .flat_map(|l| [l, "\n"])
         .collect();
-    for key in ["base", "link_group", "primary", "manage", "ignore", "gateway", "table", "on_down"]
-    {
+    for key in [
+        "base",
+        "link_group",
+        "primary",
+        "manage",
+        "ignore",
+        "return_path",
+        "mark_mask",
+        "sysctl",
+        "precedence",
+        "uplink",
+        "to",
+        "protocol",
+        "port",
+        "uid",
+        "fwmark",
+        "dscp",
+        "unless_down",
+        "gateway",
+        "table",
+        "on_down",
+    ] {
         assert!(uncommented.contains(&format!("\n{key} = ")), "{key} is not in the example");
     }
     let directory = std::env::temp_dir().join(format!("multihome-docs-{}", std::process::id()));

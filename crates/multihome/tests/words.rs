@@ -191,7 +191,7 @@ fn no_line_is_wider_than_a_terminal_but_those_that_are_copied() {
 fn is_copied(line: &str) -> bool {
     let text = line.trim_start();
     let is_set_off = text.len() < line.len();
-    ["ip ", "multihome ", "sysctl ", "sed ", "netplan "].iter().any(|c| text.starts_with(c))
+    ["ip ", "nft ", "multihome ", "sysctl ", "sed ", "netplan "].iter().any(|c| text.starts_with(c))
         || is_set_off && text.split(':').next().is_some_and(|n| n.parse::<u32>().is_ok())
         || line.starts_with("warning: ")
 }

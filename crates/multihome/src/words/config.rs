@@ -3,16 +3,25 @@
 use std::fmt::Write as _;
 
 use multihome_core::Config;
-use multihome_core::config::{OnDown, Origin, Pattern, Setting};
+use multihome_core::config::steer::{dscp_name, protocol_name};
+use multihome_core::config::{OnDown, Origin, Pattern, Setting, Steer};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::output::Style;
 
-/// As TOML, each value with its origin behind it.
+/// A line and what stands behind it.
+#[derive(Default)]
+struct Line {
+    text: String,
+    origin: Option<String>,
+    is_heading: bool,
+}
+
+/// As TOML, each value with its origin behind it; an entry of `[[steer]]` has one for all its keys.
 pub fn text(config: &Config, style: Style) -> String {
-    let mut lines: Vec<(String, String)> = Vec::new();
-    let mut add = |line: String, origin: &Origin| lines.push((line, origin.to_string()));
+    let mut lines: Vec<Line> = Vec::new();
+    let mut add = |text: String, origin: &Origin| lines.push(Line::of(text, origin));
     add(format!("base = {}", config.base.value), &config.base.origin);
     match config.link_group.value {
         Some(group) => add(format!("link_group = {group}"), &config.link_group.origin),
@@ -28,10 +37,25 @@ pub fn text(config: &Config, style: Style) -> String {
         let list: Vec<&str> = setting.value.iter().map(|p| p.as_str()).collect();
         add(format!("{key} = {}", spaced(&json!(list))), &setting.origin);
     }
+    add(format!("return_path = {}", json!(config.return_path.value)), &config.return_path.origin);
+    match config.mark_mask.value {
+        Some(mask) => add(format!("mark_mask = {mask:#010x}"), &config.mark_mask.origin),
+        None => add("# mark_mask: bits that nobody else uses".into(), &Origin::Default),
+    }
+    add(format!("sysctl = {}", json!(config.sysctl.value)), &config.sysctl.origin);
+    add(format!("precedence = {}", json!(config.precedence.value)), &config.precedence.origin);
+    for steer in &config.steers {
+        lines.push(Line::default());
+        lines.push(Line { is_heading: true, ..Line::of("[[steer]]".into(), &steer.origin) });
+        for (key, value) in steer_keys(steer) {
+            lines.push(Line { text: format!("{key} = {value}"), ..Line::default() });
+        }
+    }
     for (name, interface) in &config.interfaces {
-        lines.push((String::new(), String::new()));
-        lines.push((format!("[interface.{}]", toml_key(name)), String::new()));
-        let mut add = |line: String, origin: &Origin| lines.push((line, origin.to_string()));
+        lines.push(Line::default());
+        let text = format!("[interface.{}]", toml_key(name));
+        lines.push(Line { text, origin: None, is_heading: true });
+        let mut add = |text: String, origin: &Origin| lines.push(Line::of(text, origin));
         if let Some(s) = &interface.gateway {
             add(format!("gateway = {}", spaced(&json!(s.value))), &s.origin);
         }
@@ -46,16 +70,63 @@ pub fn text(config: &Config, style: Style) -> String {
             add(format!("manage = {}", s.value), &s.origin);
         }
     }
-    let width = lines.iter().map(|(line, _)| line.len()).max().unwrap_or(0).min(44);
+    let with_origin = lines.iter().filter(|l| l.origin.is_some());
+    let width = with_origin.map(|l| l.text.len()).max().unwrap_or(0).min(44);
     let mut out = String::new();
-    for (line, origin) in lines {
-        if origin.is_empty() {
-            let _ = writeln!(out, "{}", style.bold(&line));
-        } else {
-            let _ = writeln!(out, "{line:width$}  {}", style.dim(&format!("# {origin}")));
-        }
+    for Line { text, origin, is_heading } in lines {
+        let Some(origin) = origin else {
+            let _ = writeln!(out, "{}", if is_heading { style.bold(&text) } else { text });
+            continue;
+        };
+        let gap = width.saturating_sub(text.len());
+        let text = if is_heading { style.bold(&text) } else { text };
+        let _ = writeln!(out, "{text}{:gap$}  {}", "", style.dim(&format!("# {origin}")));
     }
     out
+}
+
+// ===== impl Line and helpers =====
+
+impl Line {
+    fn of(text: String, origin: &Origin) -> Line {
+        Line { text, origin: Some(origin.to_string()), is_heading: false }
+    }
+}
+
+/// The keys of an entry that are set, with their values as TOML has them.
+fn steer_keys(steer: &Steer) -> Vec<(&'static str, String)> {
+    let mut keys = Vec::new();
+    let mut add = |key, value: Option<String>| keys.extend(value.map(|v| (key, v)));
+    // A name is written as such, a number without quotes.
+    let word = |text: String| match text.parse::<u32>() {
+        Ok(_) => text,
+        Err(_) => toml_string(&text),
+    };
+    add("name", steer.name.as_deref().map(toml_string));
+    add("uplink", Some(toml_string(&steer.uplink)));
+    let to: Vec<String> = steer.to.iter().map(ToString::to_string).collect();
+    add("to", (!to.is_empty()).then(|| spaced(&json!(to))));
+    add("protocol", steer.protocol.map(|p| word(protocol_name(p))));
+    add("port", steer.port.map(|(first, last)| word(range(first.into(), last.into()))));
+    add("uid", steer.uid.map(|(first, last)| word(range(first, last))));
+    add("iif", steer.iif.as_deref().map(toml_string));
+    add("fwmark", steer.fwmark.map(|mark| toml_string(&fwmark(mark))));
+    add("dscp", steer.dscp.map(|d| word(dscp_name(d))));
+    add("unless_down", Some(json!(steer.unless_down).to_string()));
+    keys
+}
+
+/// `2049`, or `1000-1999`.
+fn range(first: u32, last: u32) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
+/// `0x10/0xff`, or `0x10` where all bits count.
+fn fwmark((mark, mask): (u32, u32)) -> String {
+    match mask {
+        u32::MAX => format!("{mark:#x}"),
+        mask => format!("{mark:#x}/{mask:#x}"),
+    }
 }
 
 /// As JSON: each value an object with `value` and `origin`.
@@ -80,6 +151,25 @@ pub fn json(config: &Config) -> Value {
             (name.clone(), Value::Object(keys))
         })
         .collect();
+    let steers: Vec<Value> = config
+        .steers
+        .iter()
+        .map(|s| {
+            let value = json!({
+                "name": s.name,
+                "uplink": s.uplink,
+                "to": s.to.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "protocol": s.protocol.map(protocol_name),
+                "port": s.port.map(|(first, last)| range(first.into(), last.into())),
+                "uid": s.uid.map(|(first, last)| range(first, last)),
+                "iif": s.iif,
+                "fwmark": s.fwmark.map(fwmark),
+                "dscp": s.dscp.map(dscp_name),
+                "unless_down": s.unless_down,
+            });
+            with_origin(&value, &s.origin)
+        })
+        .collect();
     json!({
         "base": with_origin(&config.base.value, &config.base.origin),
         "link_group": with_origin(&config.group(), &config.link_group.origin),
@@ -89,6 +179,14 @@ pub fn json(config: &Config) -> Value {
         ),
         "manage": patterns(&config.manage),
         "ignore": patterns(&config.ignore),
+        "return_path": with_origin(&config.return_path.value, &config.return_path.origin),
+        "mark_mask": with_origin(
+            &config.mark_mask.value.map(|mask| format!("{mask:#010x}")),
+            &config.mark_mask.origin,
+        ),
+        "sysctl": with_origin(&config.sysctl.value, &config.sysctl.origin),
+        "precedence": with_origin(&config.precedence.value, &config.precedence.origin),
+        "steer": steers,
         "interface": interfaces,
     })
 }
@@ -133,5 +231,108 @@ mod tests {
             let config: Config = Config::parse([("t", file.as_str())]).unwrap();
             assert!(config.interfaces.contains_key(name), "{file}");
         }
+    }
+    /// Everything that can be said, each in more than one way.
+    const ALL: &str = r#"
+        base = 20000
+        link_group = 7
+        primary = "ifindex:2"
+        manage = ["en*", "wg0"]
+        ignore = ["docker*"]
+        return_path = "off"
+        mark_mask = 0x00f00000
+        sysctl = "report"
+        precedence = "yield"
+        [[steer]]
+        name = "NFS \"fast\""
+        uplink = "ens7"
+        to = ["10.9.0.0/16", "2001:db8::/32"]
+        protocol = "tcp"
+        port = 2049
+        unless_down = "fail"
+        [[steer]]
+        uplink = "ens7.5"
+        protocol = 89
+        iif = "docker0"
+        fwmark = "0x10/0xff"
+        dscp = "af21"
+        [[steer]]
+        uplink = "ens7"
+        protocol = "udp"
+        port = "5000-5010"
+        uid = "1000-1999"
+        fwmark = 16
+        dscp = 7
+        [[steer]]
+        uplink = "ens7"
+        uid = 33
+        [interface."ens6.7"]
+        gateway = ["10.0.0.1", "fe80::1"]
+        table = "data"
+        on_down = "fallthrough"
+        manage = true
+        [interface.ens7]
+        table = 77
+    "#;
+
+    /// The values without where they come from; what is shown has a default spelt out.
+    fn values(config: &Config) -> Config {
+        let mut config = config.clone();
+        let none = Origin::Default;
+        config.base.origin = none.clone();
+        config.link_group.origin = none.clone();
+        config.primary.origin = none.clone();
+        config.manage.origin = none.clone();
+        config.ignore.origin = none.clone();
+        config.return_path.origin = none.clone();
+        config.mark_mask.origin = none.clone();
+        config.sysctl.origin = none.clone();
+        config.precedence.origin = none.clone();
+        config.steers.iter_mut().for_each(|s| s.origin = none.clone());
+        for interface in config.interfaces.values_mut() {
+            let plain = |s: &Setting<_>| Setting::default_of(s.value);
+            interface.on_down = Some(
+                interface.on_down.as_ref().map_or(Setting::default_of(OnDown::default()), plain),
+            );
+            interface.manage = interface.manage.as_ref().map(|s| Setting::default_of(s.value));
+            interface.gateway =
+                interface.gateway.as_ref().map(|s| Setting::default_of(s.value.clone()));
+            interface.table =
+                interface.table.as_ref().map(|s| Setting::default_of(s.value.clone()));
+        }
+        config
+    }
+
+    #[test]
+    fn what_is_shown_reads_back() {
+        for file in ["", ALL, "[[steer]]\nuplink = \"ens6\"\nto = \"::/0\"\n"] {
+            let config = Config::parse([("t", file)]).unwrap();
+            let shown = text(&config, Style::plain());
+            let again = Config::parse([("shown", shown.as_str())]).unwrap_or_else(|e| {
+                panic!("{e}\n{shown}");
+            });
+            assert_eq!(values(&again), values(&config), "{shown}");
+        }
+    }
+
+    #[test]
+    fn every_line_with_a_value_says_where_it_comes_from() {
+        let config = Config::parse([("t", ALL)]).unwrap();
+        let shown = text(&config, Style::plain());
+        let of = |key: &str| shown.lines().find(|l| l.starts_with(key)).unwrap().to_owned();
+        for (key, line) in [
+            ("return_path", 7),
+            ("mark_mask", 8),
+            ("sysctl", 9),
+            ("precedence", 10),
+            ("[[steer", 11),
+        ] {
+            assert!(of(key).ends_with(&format!("  # t:{line}")), "{shown}");
+        }
+        let json = json(&config);
+        assert_eq!(json["mark_mask"], json!({ "value": "0x00f00000", "origin": "t:8" }));
+        assert_eq!(json["steer"][1]["value"]["fwmark"], "0x10/0xff");
+        assert_eq!(json["steer"][2]["value"]["port"], "5000-5010");
+        assert_eq!(json["steer"][0]["origin"], "t:11");
     }
 }

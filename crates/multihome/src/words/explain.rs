@@ -474,6 +474,8 @@ fn no_promise(why: NoPromise, paths: &[&Path<'_>], names: &Names) -> String {
              promised",
             names.link(iif)
         ),
-        NoPromise::Forwarded => "it is not for this host: multihome has no say in it".to_owned(),
+        NoPromise::Forwarded => {
+            "it is forwarded, and no answer of this host's: nothing is promised of it".to_owned()
+        }
     }
 }

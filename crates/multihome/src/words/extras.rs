@@ -9,10 +9,10 @@ use multihome_core::config::{Config, Steer};
 use multihome_core::model::names::word;
 use multihome_core::model::sysctl::display;
 use multihome_core::model::{Names, Snapshot};
-use multihome_core::plan::Returning;
+use multihome_core::plan::{Planned, Returning};
 use multihome_core::return_path::Trouble;
 use multihome_core::settings::{Reason, Setting};
-use multihome_core::steer::By;
+use multihome_core::steer::{By, Steered};
 use multihome_core::{Family, Plan};
 use serde::Serialize;
 
@@ -67,6 +67,9 @@ pub struct SteerStatus {
     pub by: By,
     /// Its rules, as `ip rule` shows them.
     pub rules: Vec<String>,
+    /// Whether that uplink has no way out now.
+    #[serde(skip)]
+    is_stuck: bool,
 }
 
 // ===== impl Extras =====
@@ -87,6 +90,7 @@ impl Extras {
                 uplink: steer.uplink.clone(),
                 by: s.by.clone(),
                 rules: s.rules.iter().map(|r| r.display(names)).collect(),
+                is_stuck: is_stuck(snapshot, plan, s),
             }
         });
         Extras {
@@ -102,10 +106,10 @@ impl Extras {
             let marks: Vec<String> =
                 path.marks.iter().map(|(name, mark)| format!("{} {mark}", word(name))).collect();
             let text = format!(
-                "{}, replies marked under {}: {}",
+                "{} replies leave by the uplink that was asked, told by mark ({}, mask {})",
                 path.families.join(" and "),
-                path.mask,
-                marks.join(", ")
+                marks.join(", "),
+                path.mask
             );
             out.push('\n');
             wrap(out, "published ports: ", "  ", &text);
@@ -115,12 +119,15 @@ impl Extras {
         }
         for steer in &self.steered {
             let is_chosen = matches!(&steer.by, By::Chosen(name) if *name == steer.uplink);
-            let by = by(&steer.by);
-            let by = if is_chosen { by } else { style.warn(&by) };
+            let mut by = by(&steer.by);
+            if steer.is_stuck {
+                by.push_str(", which has no way out now");
+            }
+            let by = if is_chosen && !steer.is_stuck { by } else { style.warn(&by) };
             wrap(out, "  ", "    ", &format!("{} ({}): {by}", steer.what, steer.family));
         }
         if !self.raised.is_empty() {
-            out.push_str("\nraised, and put back by `multihome down`:\n");
+            out.push_str("\nsysctls raised, put back by `multihome down`:\n");
         }
         for raised in &self.raised {
             let _ = writeln!(out, "  {} {} -> {}", raised.key, raised.was, raised.is);
@@ -151,6 +158,17 @@ fn return_path(plan: &Plan) -> Option<ReturnPathStatus> {
     }
     let is_there = !marks.is_empty() && plan.return_path != Returning::Nothing;
     is_there.then(|| ReturnPathStatus { mask: format!("{bits:#x}"), families, marks })
+}
+
+/// Whether what is steered goes to an uplink that cannot carry it.
+fn is_stuck(snapshot: &Snapshot, plan: &Plan, steered: &Steered) -> bool {
+    let (By::Chosen(name) | By::Instead(name)) = &steered.by else { return false };
+    let carries = |p: &Planned| {
+        let link = snapshot.link(p.uplink.link);
+        link.is_some_and(|l| l.is_up() && l.has_carrier())
+            && p.uplink.side(steered.family).is_some_and(|s| !s.ways.is_empty())
+    };
+    plan.uplinks.iter().find(|p| p.uplink.name == *name).is_some_and(|p| !carries(p))
 }
 
 /// What an entry steers.
@@ -195,15 +213,27 @@ pub fn by(by: &By) -> String {
     }
 }
 
-/// A rule of somebody else's, and what it takes.
+/// What becomes of steered traffic, in a sentence.
+pub fn goes(by: &By) -> String {
+    match by {
+        By::Chosen(name) => format!("leaves by {}", word(name)),
+        By::Instead(name) => format!("leaves by {} instead", word(name)),
+        By::Refused => "is refused".into(),
+        By::Main => "goes as main sends it".into(),
+    }
+}
+
+/// A rule of somebody else's, and what it would do with answers.
 pub fn catch_all(catch_all: &CatchAll, names: &Names) -> String {
     let rule = catch_all.rule.display(names);
     match &catch_all.takes {
-        Takes::Everything(route) => format!("rule {rule} ({})", route.display(names)),
-        Takes::Subnets => {
-            format!("rule {rule} (it answers clients on another card's subnet by that card)")
+        Takes::Everything(route) => {
+            format!("rule {rule} (it ends with {})", route.display(names))
         }
-        Takes::Refused => format!("rule {rule} (which refuses)"),
+        Takes::Subnets => {
+            format!("rule {rule} (it sends to another card's subnet by that card)")
+        }
+        Takes::Refused => format!("rule {rule} (it refuses)"),
         Takes::Nothing => format!("rule {rule}"),
     }
 }
@@ -254,21 +284,25 @@ pub fn cure(trouble: &Trouble) -> String {
     }
 }
 
-/// A sysctl that is in the way.
+/// A sysctl that is in the way, and what comes of it.
 pub fn setting(setting: &Setting) -> String {
-    let Setting { path, is, wanted, reason } = setting;
-    format!("{} is {is} and should be {wanted}: {}", display(path), without(*reason))
+    format!("{}: {}", value(setting), without(setting.reason))
+}
+
+/// A sysctl that is in the way.
+pub fn value(Setting { path, is, wanted, .. }: &Setting) -> String {
+    format!("{} is {is} and should be {wanted}", display(path))
 }
 
 /// What happens while it is.
 pub fn without(reason: Reason) -> &'static str {
     match reason {
         Reason::ReturnPath => {
-            "a strict filter drops what comes in by that card for a container behind this host"
+            "a strict filter drops what comes in by that card for a container of this host"
         }
         Reason::SharedNetwork => "neighbours learn one card's address for the other's",
         Reason::IcmpErrors => {
-            "errors about what is forwarded have an address of another card than it came in by"
+            "ICMP errors about what is forwarded have another card's address as their source"
         }
     }
 }

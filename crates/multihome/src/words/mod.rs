@@ -114,22 +114,22 @@ pub fn note(note: &Note, names: &Names) -> String {
         }
         Note::Rival(rival) => rival::note(rival),
         Note::Overtaken(catch_all) => {
-            format!("answers jump over {}", extras::catch_all(catch_all, names))
+            format!("answers jump over somebody else's {}", extras::catch_all(catch_all, names))
         }
         Note::Captured { by, no_room } => {
             let why = if *no_room {
                 "no priority is free in front of it"
             } else {
-                "precedence = \"yield\" lets it"
+                "the configuration has precedence = \"yield\""
             };
-            format!("answers are taken by {}: {why}", extras::catch_all(by, names))
+            format!("answers are taken by somebody else's {}: {why}", extras::catch_all(by, names))
         }
         Note::ReturnPath(trouble) => extras::trouble(trouble),
         Note::Sysctl(setting) => extras::setting(setting),
         Note::SteerAbsent { uplink, origin, by } => format!(
-            "[[steer]] ({origin}) names {}, which is no uplink with a table here: {}",
+            "[[steer]] ({origin}) names {}, which is no uplink with a table here: what it steers {}",
             word(uplink),
-            extras::by(by)
+            extras::goes(by)
         ),
     }
 }

@@ -318,7 +318,7 @@ impl Status {
         }
         self.extras.write(&mut out, style);
         if !self.pending.is_empty() {
-            let _ = writeln!(out, "\npending for no uplink by itself:");
+            let _ = writeln!(out, "\n{}", style.warn("pending for the host as a whole:"));
             write_pending(&mut out, &self.pending, style);
         }
         for text in &self.notes {
@@ -474,7 +474,10 @@ impl UplinkStatus {
             (rules, []) => {
                 let _ = writeln!(out, "  rules {}", priorities(rules));
             }
-            (_, pending) => write_pending(out, pending, style),
+            (_, pending) => {
+                let _ = writeln!(out, "  {}", style.warn("pending:"));
+                write_pending(out, pending, style);
+            }
         }
     }
 }
@@ -524,9 +527,13 @@ fn remark(out: &mut String, label: String, text: &str) {
 /// The first pending steps; `multihome plan` has the rest.
 fn write_pending(out: &mut String, pending: &[String], style: Style) {
     const SHOWN: usize = 4;
-    let _ = writeln!(out, "  {}", style.warn("pending:"));
     for command in pending.iter().take(SHOWN) {
-        let _ = writeln!(out, "    {}", style.warn(command));
+        // A whole table on one line is for a shell, and `plan` has it.
+        let command = match command.split_once('{') {
+            Some((head, _)) if head.starts_with("nft ") => format!("{head}{{ ... }}'"),
+            _ => command.clone(),
+        };
+        let _ = writeln!(out, "    {}", style.warn(&command));
     }
     if pending.len() > SHOWN {
         let _ = writeln!(out, "    and {} more: `multihome plan`", pending.len() - SHOWN);

@@ -248,13 +248,13 @@ fn noted(n: &Note, names: &Names) -> Words {
             extras::cure(trouble),
         ),
         Note::Sysctl(setting) => (
-            "sysctl",
+            setting_link(&setting.path),
             extras::without(setting.reason).into(),
             "set it, or let multihome do it with sysctl = \"manage\"".into(),
         ),
         Note::SteerAbsent { uplink, by, .. } => (
             uplink,
-            format!("what should leave by it is not sent there: {}", extras::by(by)),
+            format!("what should leave by it {}", extras::goes(by)),
             "correct the name, unless the card comes later".into(),
         ),
         // Facts of their own.
@@ -267,8 +267,17 @@ fn noted(n: &Note, names: &Names) -> Words {
         Note::Sysctl(s) => vec![format!("sysctl -w {}={}", word(&display(&s.path)), s.wanted)],
         _ => Vec::new(),
     };
-    let evidence = note(n, names);
+    let evidence = match n {
+        Note::Sysctl(setting) => extras::value(setting),
+        n => note(n, names),
+    };
     Words { subject: subject.to_owned(), evidence, consequence, remedy, commands }
+}
+
+/// The interface that a path below `/proc/sys` is about.
+fn setting_link(path: &str) -> &str {
+    let link = path.split_once("/conf/").and_then(|(_, rest)| rest.rsplit_once('/'));
+    link.map_or("this host", |(link, _)| link)
 }
 
 fn main_refuses(route: &Route, behind: Option<&Route>, has_room: bool, names: &Names) -> Words {
