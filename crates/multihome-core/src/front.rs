@@ -8,8 +8,9 @@
 //! f+1:   not fwmark 0/MASK lookup main suppress_prefixlength 7 suppress_ifgroup G
 //!        iif NAME lookup main suppress_prefixlength 7 suppress_ifgroup G    # beside a tunnel
 //! f+2:   fwmark MARK/MASK lookup TABLE                           # replies of translated connections
-//! f+3:   to D ... lookup main suppress_prefixlength L suppress_ifgroup G
-//! f+4:   to D ... lookup TABLE                                   # one pair for each [[steer]]
+//! f+3:   from OWN goto ...                                       # who has a source is not steered
+//! f+4:   to D ... lookup main suppress_prefixlength L suppress_ifgroup G
+//! f+5:   to D ... lookup TABLE                                   # one pair for each [[steer]]
 //! ```
 //!
 //! The jumps are there where something would come in between: a tunnel's catch-all
@@ -40,7 +41,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) sources: Vec<Prefix>,
     /// Marks, in the order in which they are asked; their priorities count from 0.
     pub(crate) marks: Vec<Rule>,
-    /// Steering, likewise.
+    /// The fewest prefixes that hold all of the host's own addresses: who has a source is not steered.
+    pub(crate) own: Vec<Prefix>,
+    /// Steering, as marks.
     pub(crate) steers: Vec<Rule>,
 }
 
@@ -58,25 +61,32 @@ pub(crate) fn rules(
     block: u32,
     wanted: Wanted<'_>,
 ) -> Result<Vec<Rule>, NoRoom> {
-    let jumps = !wanted.overtaken.is_empty() || !wanted.steers.is_empty();
-    let overtaken = wanted.overtaken.iter().map(|c| c.rule.priority);
-    let limit = overtaken.chain(wanted.before).chain([block]).min().unwrap_or(block);
-    let from_ours = |action| {
-        let rule = move |p: &Prefix| Rule {
+    let Wanted { overtaken, before, sources, marks, own, steers } = wanted;
+    let captors = overtaken.iter().map(|c| c.rule.priority);
+    let limit = captors.chain(before).chain([block]).min().unwrap_or(block);
+    let jump = |from: &[Prefix], action| -> Vec<Rule> {
+        let rule = |p: &Prefix| Rule {
             from: Some(*p),
             iif: rules::only_own_traffic(*p),
             ..Rule::new(family, 0, action)
         };
-        wanted.sources.iter().map(rule).collect::<Vec<Rule>>()
+        from.iter().map(rule).collect()
     };
-    let target = landing(snapshot, family, wanted.overtaken, block);
-    let jump = if jumps { from_ours(Action::Goto(target)) } else { Vec::new() };
-    let mut parts = vec![jump, wanted.marks, wanted.steers];
+    let target = landing(snapshot, family, overtaken, block);
+    let over = if overtaken.is_empty() { &[][..] } else { &sources[..] };
+    let past = if steers.is_empty() { &[][..] } else { &own[..] };
+    let mut parts = vec![
+        jump(over, Action::Goto(target)),
+        marks,
+        // What is asked next when nothing of ours is steered.
+        jump(past, Action::Goto(limit)),
+        steers,
+    ];
     let at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
     // Cilium moves it to 100: what the jumps lead past must not be what finds the host's own
     // addresses.
-    if jumps && local_rule(snapshot, family).is_some_and(|p| (at..target).contains(&p)) {
-        parts.insert(0, from_ours(Action::Lookup(TABLE_LOCAL)));
+    if !over.is_empty() && local_rule(snapshot, family).is_some_and(|p| (at..target).contains(&p)) {
+        parts.insert(0, jump(over, Action::Lookup(TABLE_LOCAL)));
     }
     let mut at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
     let mut placed = Vec::new();

@@ -187,7 +187,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
             plan.routes.extend(mirror::table(&leaving, &planned.uplink, side, table, on_down));
         }
     }
-    keep_frozen(snapshot, config, &mut plan);
+    keep_frozen(snapshot, &mut plan);
     plan.groups = groups(snapshot, config, &plan, &found.leading);
     plan.notes.extend(notes(snapshot, config, &plan));
     let wanted = settings::wanted(snapshot, &plan.uplinks, &rulings.returning(&plan, &decision));
@@ -368,7 +368,7 @@ fn prefixes(
 
 /// Takes over into the plan what is already there for sides that are frozen, so that nothing of
 /// it is removed.
-fn keep_frozen(snapshot: &Snapshot, config: &Config, plan: &mut Plan) {
+fn keep_frozen(snapshot: &Snapshot, plan: &mut Plan) {
     let mut frozen: BTreeSet<(Family, u32)> = BTreeSet::new();
     for planned in plan.uplinks.iter().filter(|p| p.table.is_some()) {
         for family in &planned.frozen {
@@ -390,11 +390,10 @@ fn keep_frozen(snapshot: &Snapshot, config: &Config, plan: &mut Plan) {
     let is_frozen = |rule: &Rule| rule.table().is_some_and(|t| frozen.contains(&(rule.family, t)));
     let sources: BTreeSet<Prefix> =
         snapshot.rules().filter(|r| r.is_ours() && is_frozen(r)).filter_map(|r| r.from).collect();
-    // What is in front of the block is made anew for all; of another base's block nothing is.
-    let band = config.base.value..config.base.value + BAND;
-    let is_in_force = snapshot.rules().any(|r| r.is_ours() && band.contains(&r.priority));
-    let ours = snapshot.rules().filter(|r| r.is_ours());
-    for rule in ours.filter(|r| !is_in_force || r.priority >= band.start) {
+    // Marks and steering are made anew for all.
+    let is_anew =
+        |r: &Rule| r.from.is_none() && r.oif.is_none() && matches!(r.action, Action::Lookup(_));
+    for rule in snapshot.rules().filter(|r| r.is_ours() && !is_anew(r)) {
         let kept = is_frozen(rule)
             || rule.from.is_some_and(|p| sources.contains(&p))
             // The skeleton of a tree serves all of its family.
@@ -494,7 +493,8 @@ fn notes(snapshot: &Snapshot, config: &Config, plan: &Plan) -> Vec<Note> {
     notes.extend(snapshot.hints.refused.iter().cloned().map(Note::FileRefused));
     for steered in &plan.steered {
         let steer = &config.steers[steered.entry];
-        let is_there = |p: &Planned| p.uplink.name == steer.uplink && p.table.is_some();
+        let is_there =
+            |p: &Planned| p.uplink.name == steer.uplink && (p.table.is_some() || p.uplink.primary);
         if !uplinks.iter().any(is_there) {
             let (uplink, origin) = (steer.uplink.clone(), steer.origin.clone());
             notes.push(Note::SteerAbsent { uplink, origin, by: steered.by.clone() });

@@ -9,7 +9,7 @@ use crate::cover;
 use crate::front;
 use crate::model::{Action, Rule, Snapshot};
 use crate::plan::{ForeignSources, Note, Plan, Planned};
-use crate::prefix::{Family, Prefix};
+use crate::prefix::{Family, Prefix, is_global};
 use crate::return_path::{self, Decision, Trouble};
 use crate::rules::{self, Member};
 use crate::steer::{self, By, Steered};
@@ -59,11 +59,9 @@ impl Rulings<'_> {
         let links: BTreeSet<u32> = members.iter().map(|m| m.link).collect();
         let strangers = self.foreign.but(&links, family);
         let all: Vec<Prefix> = members.iter().flat_map(|m| m.prefixes.iter().copied()).collect();
-        let mut sources = cover::cover(family, all, strangers.clone());
-        if !steered.is_empty() {
-            // What is left to main, or left as it is, answers by main, and is not steered either.
-            sources.extend(left_alone(&plan.uplinks, family));
-        }
+        let sources = cover::cover(family, all, strangers.clone());
+        // What this host sends itself has no other sources, so what else lies in between is nobody's.
+        let own = if steered.is_empty() { Vec::new() } else { own(self.snapshot, family) };
         let block = if members.is_empty() {
             // Where jumps end.
             vec![Rule::new(family, config.base.value, Action::Nop)]
@@ -82,6 +80,7 @@ impl Rulings<'_> {
             overtaken,
             before: others.by_mark,
             sources: sources.clone(),
+            own: own.clone(),
             marks: return_path::rules(decision, family, config.group(), &arrivals),
             steers: steered.iter().flat_map(|s| s.rules.iter().cloned()).collect(),
         };
@@ -191,11 +190,10 @@ fn members(uplinks: &[Planned], family: Family) -> Vec<Member> {
     uplinks.iter().filter_map(member).collect()
 }
 
-/// The addresses of uplinks that have no part in the block: the primary, and those that are frozen.
-fn left_alone(uplinks: &[Planned], family: Family) -> Vec<Prefix> {
-    let alone = uplinks.iter().filter(|p| p.table.is_none() || p.frozen.contains(&family));
-    let sides = alone.filter_map(|p| p.uplink.side(family));
-    sides.flat_map(|s| &s.addresses).map(|a| Prefix::host(a.local)).collect()
+/// The fewest prefixes that hold all addresses of the host.
+fn own(snapshot: &Snapshot, family: Family) -> Vec<Prefix> {
+    let all = snapshot.addresses().filter(|a| a.family() == family && is_global(a.local));
+    cover::cover(family, all.map(|a| Prefix::host(a.local)).collect(), Vec::new())
 }
 
 /// Gives the rules of steering the priorities that they have got in front of the block.

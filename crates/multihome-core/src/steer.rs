@@ -85,22 +85,17 @@ fn choose(
     family: Family,
     steer: &Steer,
 ) -> (By, Option<Action>) {
-    let serves = |p: &&Planned| {
-        p.table.is_some() && !p.frozen.contains(&family) && p.uplink.side(family).is_some()
-    };
-    let served = || uplinks.iter().filter(serves);
+    let served = || uplinks.iter().filter(|p| to(p, family).is_some());
     let carries = |p: &&Planned| {
         let has_way = p.uplink.side(family).is_some_and(|s| !s.ways.is_empty());
         has_way && snapshot.link(p.uplink.link).is_some_and(|l| l.is_up() && l.has_carrier())
     };
-    let to = |p: &Planned| p.table.map(Action::Lookup);
     let chosen = served().find(|p| p.uplink.name == steer.uplink);
-    if let Some(chosen) = chosen
-        && (carries(&chosen) || steer.unless_down == UnlessDown::Fail)
-    {
-        return (By::Chosen(chosen.uplink.name.clone()), to(chosen));
+    if let Some(chosen) = chosen.filter(carries) {
+        return (By::Chosen(chosen.uplink.name.clone()), to(chosen, family));
     }
     if steer.unless_down == UnlessDown::Fail {
+        // At once: routes of a link without carrier are used all the same.
         return (By::Refused, Some(Action::Unreachable));
     }
     let defaults = snapshot.main_defaults(family);
@@ -108,11 +103,19 @@ fn choose(
     let others = || served().filter(|p| p.uplink.name != steer.uplink).filter(carries);
     let next = others().find(|p| Some(p.uplink.link) == mains).or_else(|| others().next());
     match (next, chosen) {
-        (Some(next), _) => (By::Instead(next.uplink.name.clone()), to(next)),
-        // Nobody can carry it: its own table refuses it at once.
-        (None, Some(chosen)) => (By::Chosen(chosen.uplink.name.clone()), to(chosen)),
+        (Some(next), _) => (By::Instead(next.uplink.name.clone()), to(next, family)),
+        // Nobody can carry it.
+        (None, Some(chosen)) => (By::Chosen(chosen.uplink.name.clone()), to(chosen, family)),
         (None, None) => (By::Main, None),
     }
+}
+
+/// Where an uplink's traffic is looked up: in its table, or in main when it is left to that. None when
+/// it has no part in the family, or is left as it is.
+fn to(planned: &Planned, family: Family) -> Option<Action> {
+    let serves = !planned.frozen.contains(&family) && planned.uplink.side(family).is_some();
+    let table = planned.table.or(planned.uplink.primary.then_some(TABLE_MAIN));
+    table.filter(|_| serves).map(Action::Lookup)
 }
 
 /// The rule that leaves to main what others have inside `prefix`; none where nothing can be

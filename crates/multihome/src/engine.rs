@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 use multihome_core::diff::{diff, revert};
 use multihome_core::interest::is_a_daemons;
 use multihome_core::memory::Remembered;
+use multihome_core::model::Route;
 use multihome_core::model::netfilter::Held;
 use multihome_core::model::snapshot::{Event, Stale};
-use multihome_core::model::{Names, Route};
 use multihome_core::plan::Note;
 use multihome_core::rival::Tool;
 use multihome_core::{Change, Config, Family, Interest, Memory, Plan, Snapshot, plan, return_path};
@@ -423,12 +423,6 @@ impl Engine {
             if changes[at].is_removal() && e.is_absent() {
                 return None;
             }
-            // What may not be written is said, and nothing to try again.
-            if matches!(changes[at], Change::SetSysctl { .. })
-                && (e.is_permission() || e.is_read_only())
-            {
-                return None;
-            }
             Some((at, e))
         };
         outcomes.into_iter().enumerate().filter_map(failed).collect()
@@ -449,8 +443,8 @@ impl Engine {
                 (Change::SetSysctl { path, .. }, Err(e)) => {
                     self.stale_settings = true;
                     failed.push(change);
+                    // What may not be written is not tried again.
                     if e.is_permission() || e.is_read_only() {
-                        log::warn!("{}: {e}: it stays as it is", change.command(&Names::default()));
                         self.refused.insert(path.clone());
                     }
                 }
@@ -471,7 +465,7 @@ impl Engine {
     /// Says once what stands in the way and what the operator should know.
     fn say(&mut self, plan: &Plan) {
         let names = self.snapshot.names();
-        let mut now = BTreeSet::new();
+        let (mut now, mut told) = (BTreeSet::new(), BTreeSet::new());
         for conflict in &plan.conflicts {
             let (what, remedy) = words::conflict(conflict, &names);
             now.insert(format!("conflict: {what} (hint: {remedy})"));
@@ -482,11 +476,19 @@ impl Engine {
                 // Its rules come and go with each reload of its manager: it is named once.
                 Note::Rival(rival) if !self.rivals.insert(rival.tool) => {}
                 Note::Rival(_) => log::warn!("{text}"),
+                // Nothing is wrong.
+                Note::Overtaken(_) => {
+                    if !self.said.contains(&text) {
+                        log::info!("{text}");
+                    }
+                    told.insert(text.clone());
+                    now.insert(text);
+                }
                 _ => drop(now.insert(text)),
             }
         }
         now.extend(self.snapshot.incomplete.iter().map(|w| format!("incomplete: {w}")));
-        for text in now.difference(&self.said) {
+        for text in now.difference(&self.said).filter(|text| !told.contains(*text)) {
             log::warn!("{text}");
         }
         self.said = now;

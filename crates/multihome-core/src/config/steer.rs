@@ -278,6 +278,10 @@ fn fwmark_of(mark: u32, mask: u32) -> Result<(u32, u32), String> {
     }
 }
 
+/// The first kernel whose rules have a DSCP (`FRA_DSCP`). An older one passes over what it does not know
+/// (`nlmsg_parse_deprecated`), and a rule for some traffic would be one for all.
+pub const WITH_DSCP: (u32, u32) = (6, 14);
+
 // ===== impl Steer =====
 
 impl Steer {

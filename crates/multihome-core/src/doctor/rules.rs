@@ -7,6 +7,7 @@
 
 use super::{Check, Fact, Judged, Lack, Patient};
 use crate::catch_all::{self, CatchAll, Takes};
+use crate::model::host::version;
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::model::{Action, RouteKind, Rule, Snapshot};
 use crate::plan::Plan;
@@ -53,12 +54,6 @@ fn kernel_rule_protocol(patient: &Patient<'_>) -> Judged {
     let version = version(&release).ok_or(Lack::Release)?;
     let is_old = version < WITH_PROTOCOL;
     Ok(is_old.then_some(Fact::NoRuleProtocol { release }).into_iter().collect())
-}
-
-/// `6.1` out of `6.1.0-18-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Cilium and the AWS VPC CNI move it behind rules of their own, and that is well as long as

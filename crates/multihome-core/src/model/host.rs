@@ -83,6 +83,13 @@ pub struct Networkd {
     pub foreign_routes: bool,
 }
 
+/// `6.1` out of `6.1.0-18-amd64`.
+#[must_use]
+pub fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 // ===== impl Host =====
 
 impl Host {

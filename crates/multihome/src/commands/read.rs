@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use multihome_core::diff::{diff, revert};
 use multihome_core::model::Route;
+use multihome_core::plan::Note;
 use multihome_core::verify::{Report, extent, verify_settled};
 use multihome_core::{Change, Config, Memory, Plan, Snapshot, plan};
 use multihome_kernel::Kernel;
@@ -112,7 +113,9 @@ pub fn plan(named: Option<&Path>, args: &PlanArgs) -> Result<u8, Failure> {
         for (what, remedy) in &conflicts {
             log::warn!("conflict: {what} (hint: {remedy})");
         }
-        plan.notes.iter().for_each(|n| log::warn!("{}", words::note(n, &names)));
+        for note in plan.notes.iter().filter(|n| !matches!(n, Note::Overtaken(_))) {
+            log::warn!("{}", words::note(note, &names));
+        }
     }
     let pending = !changes.is_empty() || !conflicts.is_empty() || !snapshot.is_complete();
     Ok(if pending && args.detailed_exitcode { PENDING } else { 0 })
