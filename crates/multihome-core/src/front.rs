@@ -61,21 +61,19 @@ pub(crate) fn rules(
     let jumps = !wanted.overtaken.is_empty() || !wanted.steers.is_empty();
     let overtaken = wanted.overtaken.iter().map(|c| c.rule.priority);
     let limit = overtaken.chain(wanted.before).chain([block]).min().unwrap_or(block);
-    let from_ours = |action| {
-        let rule = move |p: &Prefix| Rule {
-            from: Some(*p),
-            iif: rules::only_own_traffic(*p),
-            ..Rule::new(family, 0, action)
-        };
-        wanted.sources.iter().map(rule).collect::<Vec<Rule>>()
+    let jump = |p: &Prefix| Rule {
+        from: Some(*p),
+        iif: rules::only_own_traffic(*p),
+        ..Rule::new(family, 0, Action::Goto(block))
     };
-    let jump = if jumps { from_ours(Action::Goto(block)) } else { Vec::new() };
+    let jump = if jumps { wanted.sources.iter().map(jump).collect() } else { Vec::new() };
     let mut parts = vec![jump, wanted.marks, wanted.steers];
     let at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
-    // Cilium moves it to 100: what the jumps lead past must not be what finds the host's own
-    // addresses.
+    // Cilium moves it to 100, and wg-quick's rules, which give no priority, come in front of it: what
+    // the jumps lead past, and what the tunnel takes, must not be what finds the host's own addresses.
+    // A request is to arrive before it can be answered.
     if jumps && local_rule(snapshot, family).is_some_and(|priority| priority >= at) {
-        parts.insert(0, from_ours(Action::Lookup(TABLE_LOCAL)));
+        parts.insert(0, vec![Rule::new(family, 0, Action::Lookup(TABLE_LOCAL))]);
     }
     let mut at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
     let mut placed = Vec::new();

@@ -24,6 +24,7 @@ use crate::departures::Departures;
 use crate::error::{self, Failure};
 use crate::lookout::{Due, Lookout};
 use crate::memory_file::MemoryFile;
+use crate::offenders::Offenders;
 use crate::rt_tables;
 use crate::run_dir::RunDir;
 use crate::surroundings::Surroundings;
@@ -43,6 +44,8 @@ pub struct Engine {
     said: BTreeSet<String>,
     /// Others who do the same job, as far as they were named.
     rivals: BTreeSet<Tool>,
+    /// Rules of others in front of ours, as far as they were named.
+    offenders: Offenders,
     names_failed: bool,
     lookout: Lookout,
     departures: Departures,
@@ -103,6 +106,7 @@ impl Engine {
             passed_over: 0,
             said: BTreeSet::new(),
             rivals: BTreeSet::new(),
+            offenders: Offenders::default(),
             names_failed: false,
             lookout: Lookout::new(),
             departures: Departures::default(),
@@ -129,6 +133,7 @@ impl Engine {
         self.said.clear();
         self.departures.clear();
         self.rivals.clear();
+        self.offenders.clear();
     }
 
     /// Looks at all that the kernel holds, as far as it has to do with the goal.
@@ -432,7 +437,7 @@ impl Engine {
     /// Says once what stands in the way and what the operator should know.
     fn say(&mut self, plan: &Plan) {
         let names = self.snapshot.names();
-        let mut now = BTreeSet::new();
+        let (mut now, mut known) = (BTreeSet::new(), BTreeSet::new());
         for conflict in &plan.conflicts {
             let (what, remedy) = words::conflict(conflict, &names);
             now.insert(format!("conflict: {what} (hint: {remedy})"));
@@ -443,11 +448,17 @@ impl Engine {
                 // Its rules come and go with each reload of its manager: it is named once.
                 Note::Rival(rival) if !self.rivals.insert(rival.tool) => {}
                 Note::Rival(_) => log::warn!("{text}"),
+                Note::Overtaken(by) | Note::Captured { by, .. } => {
+                    if !self.said.contains(&text) && !self.offenders.is_news(&by.rule) {
+                        known.insert(text.clone());
+                    }
+                    now.insert(text);
+                }
                 _ => drop(now.insert(text)),
             }
         }
         now.extend(self.snapshot.incomplete.iter().map(|w| format!("incomplete: {w}")));
-        for text in now.difference(&self.said) {
+        for text in now.difference(&self.said).filter(|text| !known.contains(*text)) {
             log::warn!("{text}");
         }
         self.said = now;

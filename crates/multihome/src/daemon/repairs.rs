@@ -1,10 +1,12 @@
-//! What somebody else deleted of ours, and how often we put it back.
+//! What somebody else deleted of ours or put in front of it, and how often we put that right.
 //!
 //! The first times at once; then, when somebody keeps at it, every 400 ms, so that two
 //! programs that disagree do not eat a processor, and a rule is still back within half a
 //! second. Who it was is in the event: the netlink port of the request, which for most
 //! programs is their process. systemd-networkd deletes every foreign rule of the system
-//! whenever a link that it manages is configured.
+//! whenever a link that it manages is configured. A rule without a priority comes in front of ours
+//! (`fib_default_rule_pref`), and ours in front of it: whoever wants to be first as well would keep
+//! us at that for ever.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(600);
 pub struct Repairs {
     /// Whether something was deleted since the last reconcile.
     pending: bool,
+    /// Whether rules of others came or went since then, so that ours may have to move.
+    shuffled: bool,
     /// Repairs made of late; one is forgotten every [`EVERY`].
     made: u32,
     last: Option<Instant>,
@@ -34,6 +38,10 @@ impl Repairs {
         let what = match event {
             Event::DelRule(rule) if rule.is_ours() => "a rule",
             Event::DelRoute(route) if route.is_ours() => "a route",
+            Event::NewRule(_) | Event::DelRule(_) => {
+                self.shuffled = true;
+                return;
+            }
             _ => return,
         };
         self.pending = true;
@@ -57,15 +65,17 @@ impl Repairs {
         let Some(last) = self.last else { return now };
         let forgotten = now.saturating_duration_since(last).as_millis() / EVERY.as_millis();
         let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
-        if !self.pending || self.made.saturating_sub(forgotten) < AT_ONCE {
+        if !(self.pending || self.shuffled) || self.made.saturating_sub(forgotten) < AT_ONCE {
             return now;
         }
         last + EVERY
     }
 
-    /// Notes that a reconcile was made.
-    pub fn spend(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.pending) {
+    /// Notes that a reconcile was made, and whether rules of ours moved. Most rules of others are
+    /// nowhere near ours, and cost nothing.
+    pub fn spend(&mut self, now: Instant, moved: bool) {
+        let shuffled = std::mem::take(&mut self.shuffled) && moved;
+        if !std::mem::take(&mut self.pending) && !shuffled {
             return;
         }
         if let Some(last) = self.last {
@@ -88,6 +98,9 @@ fn culprit(port: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use multihome_core::Family;
+    use multihome_core::model::{Action, Rule};
+
     use super::*;
 
     #[test]
@@ -102,7 +115,7 @@ mod tests {
                 assert_eq!(at, now, "repair {n}");
             }
             now = at;
-            repairs.spend(now);
+            repairs.spend(now, true);
         }
         // Fifty repairs in a row took their time.
         let last = repairs.last.unwrap();
@@ -111,5 +124,33 @@ mod tests {
         // And all is forgotten after a while.
         let later = last + Duration::from_secs(60);
         assert_eq!(repairs.allowed_at(later), later);
+    }
+    #[test]
+    fn who_keeps_coming_in_front_is_followed_every_400_ms() {
+        let mut repairs = Repairs::default();
+        let mut now = Instant::now();
+        let came = Event::NewRule(Rule::new(Family::V4, 9000, Action::Lookup(52)));
+        let mut waited = 0;
+        for _ in 0..50 {
+            repairs.note(&came, 7);
+            let at = repairs.allowed_at(now);
+            assert!(at - now <= EVERY);
+            waited += u32::from(at > now);
+            now = at;
+            repairs.spend(now, true);
+        }
+        assert_eq!(waited, 50 - AT_ONCE);
+    }
+
+    #[test]
+    fn rules_of_others_that_move_nothing_of_ours_cost_nothing() {
+        let mut repairs = Repairs::default();
+        let now = Instant::now();
+        let came = Event::NewRule(Rule::new(Family::V4, 40_000, Action::Lookup(52)));
+        for _ in 0..50 {
+            repairs.note(&came, 7);
+            assert_eq!(repairs.allowed_at(now), now);
+            repairs.spend(now, false);
+        }
     }
 }

@@ -25,7 +25,7 @@ tests![
     what_was_there_is_put_back_after_a_kill,
     what_is_only_reported_is_not_changed,
     a_card_that_comes_again_begins_anew,
-    a_card_that_goes_and_comes_renamed_keeps_what_is_its_own,
+    a_card_that_comes_again_strict_is_raised_again,
     where_nothing_can_be_written_it_says_which_file_and_does_the_rest,
     systemd_is_told_and_told_again_by_down,
 ];
@@ -33,7 +33,7 @@ tests![
 /// The port that is published.
 const PUBLISHED: u16 = 8080;
 const NAT: &str = "nft 'table ip nat { chain in { type nat hook prerouting priority -100;
-    fib daddr type local tcp dport 8080 dnat to 172.17.0.2:7777 } }'";
+    fib daddr type local tcp dport 8080 dnat to 172.17.0.2:7777; }; }'";
 const LINKS: [&str; 4] = ["all", "ens5", "ens6", "docker0"];
 
 /// A host with a published container.
@@ -90,14 +90,18 @@ fn a_strict_filter_is_raised_on_uplinks_alone_and_put_back() {
     let bed = Bed::new(["0", "1", "1", "1"]);
     let before = State::of(&bed.world);
     assert!(!bed.answers(), "without multihome");
+    let errors = || bed.world.sh("sysctl -n net.ipv4.icmp_errors_use_inbound_ifaddr");
+    assert_eq!(errors(), "0\n");
     bed.world.must("apply");
     bed.assert_filters(["0", "2", "2", "1"], "with multihome");
+    assert_eq!(errors(), "1\n");
     assert!(bed.answers(), "{}", bed.world.dump());
     let status = bed.world.must("status");
     assert!(status.contains("net.ipv4.conf.ens6.rp_filter 1 -> 2"), "{status}");
     bed.world.assert_in_sync(SOON);
     bed.world.must("down");
     bed.assert_filters(["0", "1", "1", "1"], "after down");
+    assert_eq!(errors(), "0\n");
     before.assert_is(&State::of(&bed.world), "after down");
 }
 
@@ -211,7 +215,7 @@ fn a_card_that_comes_again_begins_anew() {
     assert_eq!(read(&bed.world, "ens6"), "2", "it was never raised");
 }
 
-fn a_card_that_goes_and_comes_renamed_keeps_what_is_its_own() {
+fn a_card_that_comes_again_strict_is_raised_again() {
     let mut bed = Bed::new(["0", "0", "1", "0"]);
     let daemon = bed.world.run();
     eventually("it is raised", SOON, || read(&bed.world, "ens6") == "2");

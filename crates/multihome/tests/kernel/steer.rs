@@ -1,6 +1,7 @@
 //! `[[steer]]`, judged by the far end: from which address it sees what the host sends. The fabric
 //! drops what leaves by a card that it does not belong to, so the address tells the card.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -23,7 +24,7 @@ tests![
     what_goes_to_a_prefix_goes_by_the_chosen_card + user,
     by_ipv6_too + user,
     a_protocol_and_a_port_are_steered_and_no_other + user,
-    what_a_user_sends_is_steered,
+    what_a_user_sends_is_steered + user,
     what_bears_a_mark_is_steered,
     what_has_a_dscp_is_steered,
     what_a_container_sends_goes_by_the_chosen_card_and_its_replies_come_back,
@@ -135,6 +136,14 @@ fn by_ipv6_too() {
     world.configure(&format!("[[steer]]\nuplink = \"{other}\"\nto = \"2001:db8:99::/48\"\n"));
     world.must("apply");
     assert_leaves(&world, address, FAR6, PLAIN);
+    world.configure(&format!(
+        "[[steer]]\nuplink = \"{other}\"\nto = \"::/0\"\nprotocol = \"tcp\"\nport = 2049\n"
+    ));
+    world.must("apply");
+    let from = |proto, port| seen(&world, proto, FAR6, port, PLAIN).unwrap();
+    assert_eq!(from(Proto::Tcp, 2049).to_string(), address);
+    assert_eq!(from(Proto::Tcp, 2050), before);
+    assert_eq!(from(Proto::Udp, 2049), before);
 }
 
 fn a_protocol_and_a_port_are_steered_and_no_other() {
@@ -151,29 +160,34 @@ fn a_protocol_and_a_port_are_steered_and_no_other() {
 
 fn what_a_user_sends_is_steered() {
     let world = World::new(Topology::TwoSubnets);
-    world.configure("[[steer]]\nuplink = \"ens6\"\nuid = \"1000-1001\"\n");
-    world.must("apply");
-    let of = |uid| move |_: &OwnedFd| drop(set_thread_uid(Uid::from_raw(uid)));
-    // A socket is its maker's: the second one is made by the user, the first was not.
+    let (far, to) = (world.remote(), SocketAddr::new(FAR.parse().unwrap(), PORT));
+    let far = far.run(|| UdpSocket::bind(to)).unwrap().unwrap();
+    far.set_read_timeout(Some(SOON)).unwrap();
+    // A socket is its maker's.
     let from = |uid| {
-        let (far, to) = (world.remote(), SocketAddr::new(FAR.parse().unwrap(), PORT));
-        let far = far.run(|| UdpSocket::bind(to)).unwrap().unwrap();
-        far.set_read_timeout(Some(SOON)).unwrap();
-        world
-            .host()
-            .run(|| {
-                set_thread_uid(Uid::from_raw(uid)).unwrap();
-                UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"?", to).unwrap();
-            })
-            .unwrap();
+        let send = || {
+            set_thread_uid(Uid::from_raw(uid)).unwrap();
+            UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"?", to).unwrap();
+        };
+        world.host().run(send).unwrap();
         far.recv_from(&mut [0]).unwrap().1.ip().to_string()
     };
     assert_eq!(from(0), FIRST);
-    assert_eq!(from(1000), SECOND);
-    assert_eq!(from(1001), SECOND);
-    assert_eq!(from(1002), FIRST);
-    // A socket that root has made and a user goes on with is root's.
-    assert_leaves(&world, FIRST, FAR, &of(1000));
+    world.configure("[[steer]]\nuplink = \"ens6\"\nuid = 0\n");
+    world.must("apply");
+    assert_eq!(from(0), SECOND);
+    // An ordinary user's namespace has no other user.
+    if fs::read_to_string("/proc/self/uid_map").unwrap().trim_end().ends_with(" 1") {
+        return;
+    }
+    assert_eq!(from(1000), FIRST);
+    world.configure("[[steer]]\nuplink = \"ens6\"\nuid = \"1000-1001\"\n");
+    world.must("apply");
+    assert_eq!([0, 1000, 1001, 1002].map(from), [FIRST, SECOND, SECOND, FIRST]);
+    // What root has made and a user goes on with is root's.
+    drop(far);
+    let becomes = |_: &OwnedFd| set_thread_uid(Uid::from_raw(1000)).unwrap();
+    assert_leaves(&world, FIRST, FAR, &becomes);
 }
 
 fn what_bears_a_mark_is_steered() {
@@ -200,7 +214,7 @@ fn what_has_a_dscp_is_steered() {
 fn what_a_container_sends_goes_by_the_chosen_card_and_its_replies_come_back() {
     let world = World::new(Topology::Containers);
     world.sh("nft 'table ip nat { chain out { type nat hook postrouting priority 100;
-           ip saddr 172.17.0.0/16 oifname != docker0 masquerade } }'
+           ip saddr 172.17.0.0/16 oifname != docker0 masquerade; }; }'
          sysctl -w net.ipv4.conf.ens5.rp_filter=1 net.ipv4.conf.ens6.rp_filter=1");
     let container = &world.lab.client("container").unwrap().netns;
     // Asks, and is answered; the far end says whom it saw.
