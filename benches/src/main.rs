@@ -8,6 +8,7 @@ mod big;
 mod idle;
 mod measure;
 mod packet;
+mod published;
 mod reaction;
 mod size;
 mod sync;
@@ -20,7 +21,8 @@ use multihome_sources::Places;
 
 use crate::measure::Outcome;
 
-const USAGE: &str = "usage: multihome-bench [packet|reaction|sync|idle|big|size|verify|all]";
+const USAGE: &str =
+    "usage: multihome-bench [packet|published|reaction|sync|idle|big|size|verify|all]";
 
 fn main() -> ExitCode {
     match run() {
@@ -49,7 +51,7 @@ fn run() -> Outcome<()> {
     }
     println!("{}\n", machine()?);
     let parts = match what.as_str() {
-        "all" => vec!["size", "idle", "verify", "reaction", "sync", "big", "packet"],
+        "all" => vec!["size", "idle", "verify", "reaction", "sync", "big", "packet", "published"],
         part => vec![part],
     };
     for part in parts {
@@ -58,6 +60,10 @@ fn run() -> Outcome<()> {
                 // Last of all: what is started after this stays on that processor too.
                 measure::pin(1)?;
                 packet::run(only.as_deref())?;
+            }
+            "published" => {
+                measure::pin(1)?;
+                published::run()?;
             }
             "reaction" => reaction::run()?,
             "sync" => sync::run()?,

@@ -83,10 +83,11 @@ pub(crate) fn rules(
         steers,
     ];
     let at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
-    // Cilium moves it to 100: what the jumps lead past must not be what finds the host's own
-    // addresses.
-    if !over.is_empty() && local_rule(snapshot, family).is_some_and(|p| (at..target).contains(&p)) {
-        parts.insert(0, jump(over, Action::Lookup(TABLE_LOCAL)));
+    // Cilium moves it to 100, and wg-quick's rules, which give no priority, come in front of it: what
+    // the jumps lead past, and what the tunnel takes, must not be what finds the host's own addresses.
+    // A request is to arrive before it can be answered.
+    if !over.is_empty() && local_rule(snapshot, family).is_some_and(|priority| priority >= at) {
+        parts.insert(0, vec![Rule::new(family, 0, Action::Lookup(TABLE_LOCAL))]);
     }
     let mut at = place(snapshot, family, limit, room(&parts)).ok_or(NoRoom)?;
     let mut placed = Vec::new();

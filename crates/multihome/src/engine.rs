@@ -24,6 +24,7 @@ use crate::departures::Departures;
 use crate::error::{self, Failure};
 use crate::lookout::{Due, Lookout};
 use crate::memory_file::MemoryFile;
+use crate::offenders::Offenders;
 use crate::rt_tables;
 use crate::run_dir::RunDir;
 use crate::surroundings::{Surroundings, as_possible};
@@ -43,6 +44,8 @@ pub struct Engine {
     said: BTreeSet<String>,
     /// Others who do the same job, as far as they were named.
     rivals: BTreeSet<Tool>,
+    /// Rules of others in front of ours, as far as they were named.
+    offenders: Offenders,
     names_failed: bool,
     lookout: Lookout,
     departures: Departures,
@@ -105,6 +108,7 @@ impl Engine {
             passed_over: 0,
             said: BTreeSet::new(),
             rivals: BTreeSet::new(),
+            offenders: Offenders::default(),
             names_failed: false,
             lookout: Lookout::new(),
             departures: Departures::default(),
@@ -132,6 +136,7 @@ impl Engine {
         self.said.clear();
         self.departures.clear();
         self.rivals.clear();
+        self.offenders.clear();
     }
 
     /// Looks at all that the kernel holds, as far as it has to do with the goal.
@@ -476,10 +481,13 @@ impl Engine {
                 // Its rules come and go with each reload of its manager: it is named once.
                 Note::Rival(rival) if !self.rivals.insert(rival.tool) => {}
                 Note::Rival(_) => log::warn!("{text}"),
-                // Nothing is wrong.
-                Note::Overtaken(_) => {
-                    if !self.said.contains(&text) {
-                        log::info!("{text}");
+                Note::Overtaken(by) | Note::Captured { by, .. } => {
+                    let is_news = !self.said.contains(&text) && self.offenders.is_news(&by.rule);
+                    // Nothing is wrong when it is jumped over.
+                    match note {
+                        _ if !is_news => {}
+                        Note::Overtaken(_) => log::info!("{text}"),
+                        _ => log::warn!("{text}"),
                     }
                     told.insert(text.clone());
                     now.insert(text);

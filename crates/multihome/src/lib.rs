@@ -16,6 +16,7 @@ mod host;
 mod logger;
 mod lookout;
 mod memory_file;
+mod offenders;
 mod output;
 mod own_files;
 mod raised_file;

@@ -411,7 +411,8 @@ impl Daemon {
             self.ready = true;
             self.supervisor.tell(State::Ready);
         }
-        self.repairs.spend(Instant::now());
+        let is_rule = |c: &Change| matches!(c, Change::AddRule(_) | Change::DelRule(_));
+        self.repairs.spend(Instant::now(), outcome.changes.iter().any(is_rule));
     }
 
     fn try_again(&mut self) {

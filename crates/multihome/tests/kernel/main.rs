@@ -18,6 +18,7 @@ mod daemon;
 mod doctor;
 mod explain;
 mod foreign;
+mod front;
 mod gateways;
 mod hints;
 mod links;
@@ -25,6 +26,8 @@ mod own_files;
 mod rivals;
 mod robustness;
 mod seeds;
+mod settings;
+mod steer;
 mod topologies;
 mod verify;
 
@@ -51,6 +54,9 @@ const TESTS: &[&[Test]] = &[
     explain::TESTS,
     doctor::TESTS,
     verify::TESTS,
+    steer::TESTS,
+    settings::TESTS,
+    front::TESTS,
 ];
 
 fn main() -> ExitCode {
