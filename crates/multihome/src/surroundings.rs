@@ -150,7 +150,8 @@ impl Surroundings {
 pub fn as_possible(mut config: Config) -> Config {
     let is_read_only = rustix::fs::statvfs("/proc/sys/net")
         .is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY));
-    if is_read_only {
+    if is_read_only && config.sysctl.value == Management::Manage {
+        log::info!("/proc/sys is read-only: sysctls are only named");
         config.sysctl.value = Management::Report;
     }
     let release = proc_net::release().unwrap_or_default();

@@ -170,12 +170,12 @@ fn who_yields_says_so() {
     world.configure("precedence = \"yield\"\n");
     let daemon = world.run();
     add(&world, "-4");
-    daemon.says("answers are taken by rule");
+    daemon.says("answers are taken by somebody else's rule");
     assert_eq!(jumps(&world, "-4"), 0, "{}", world.dump());
     assert!(!asks(&world, FIRST, multihome_lab::traffic::PORT));
     let status = world.multihome("status");
     let text = status.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("precedence = \"yield\" lets it"), "{status:#?}");
+    assert!(text.contains("the configuration has precedence = \"yield\""), "{status:#?}");
     world.configure("");
     daemon.signal(Signal::HUP);
     eventually("they are jumped over", SOON, || jumps(&world, "-4") > 0);
@@ -347,7 +347,8 @@ fn a_port_published_by_ipv6_answers() {
     }
     let status = world.must("status").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        status.contains("published ports: IPv4 and IPv6, replies marked under 0xf000000"),
+        status
+            .contains("published ports: IPv4 and IPv6 replies leave by the uplink that was asked"),
         "{status}"
     );
     world.must("down");

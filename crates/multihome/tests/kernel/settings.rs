@@ -26,7 +26,8 @@ tests![
     what_is_only_reported_is_not_changed,
     a_card_that_comes_again_begins_anew,
     a_card_that_comes_again_strict_is_raised_again,
-    where_nothing_can_be_written_it_says_which_file_and_does_the_rest,
+    what_cannot_be_put_back_is_said_and_remembered,
+    where_nothing_can_be_written_it_says_so_and_does_the_rest,
     systemd_is_told_and_told_again_by_down,
 ];
 
@@ -230,15 +231,16 @@ fn a_card_that_comes_again_strict_is_raised_again() {
     assert_eq!(read(&bed.world, "ens6"), "1");
 }
 
-fn where_nothing_can_be_written_it_says_which_file_and_does_the_rest() {
+fn where_nothing_can_be_written_it_says_so_and_does_the_rest() {
     let bed = Bed::new(["0", "1", "1", "1"]);
     let none: Option<&str> = None;
     mount(Some("/proc/sys"), "/proc/sys", none, MsFlags::MS_BIND, none).unwrap();
     let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     mount(none, "/proc/sys", none, read_only, none).unwrap();
     let said = bed.world.multihome("apply");
-    assert_eq!(said.code, Some(1), "{said:#?}");
-    assert!(said.err.contains(&path("ens6")) && said.err.contains("EROFS"), "{said:#?}");
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.err.contains("/proc/sys is read-only"), "{said:#?}");
+    assert!(said.err.contains("net.ipv4.conf.ens6.rp_filter is 1 and should be 2"), "{said:#?}");
     bed.assert_filters(["0", "1", "1", "1"], "read-only");
     assert!(rules(&bed.world, "-4").iter().any(|r| r.contains("10.0.1.204")), "{said:#?}");
     bed.world.sh("nft list table inet multihome");
@@ -246,6 +248,22 @@ fn where_nothing_can_be_written_it_says_which_file_and_does_the_rest() {
     let said = bed.world.multihome("down");
     assert_eq!(said.code, Some(0), "{said:#?}");
     assert!(!State::of(&bed.world).has_ours());
+}
+
+/// What was raised before must be put back, and is not forgotten while that cannot be.
+fn what_cannot_be_put_back_is_said_and_remembered() {
+    let bed = Bed::new(["0", "1", "1", "1"]);
+    bed.world.must("apply");
+    let none: Option<&str> = None;
+    mount(Some("/proc/sys"), "/proc/sys", none, MsFlags::MS_BIND, none).unwrap();
+    let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(none, "/proc/sys", none, read_only, none).unwrap();
+    let said = bed.world.multihome("down");
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.err.contains(&path("ens6")) && said.err.contains("EROFS"), "{said:#?}");
+    nix::mount::umount("/proc/sys").unwrap();
+    bed.world.must("down");
+    bed.assert_filters(["0", "1", "1", "1"], "once they can be written");
 }
 
 fn systemd_is_told_and_told_again_by_down() {
