@@ -223,3 +223,62 @@ fn networks(side: &Side) -> BTreeSet<Prefix> {
     let all = side.addresses.iter().map(|a| a.network());
     all.filter(|n| !n.is_host() && is_global(n.address())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "net/ipv4/conf/ens6.7/rp_filter";
+
+    fn host(name: &str, value: &str) -> Snapshot {
+        let mut host = Snapshot::default();
+        host.insert_link(Link {
+            index: 3,
+            name: name.into(),
+            kind: None,
+            arphrd: 1,
+            flags: 0x1_1043,
+            master: None,
+            group: 0,
+            address: None,
+            permanent_address: None,
+            carrier_changes: 2,
+            mtu: 1500,
+        });
+        host.sysctls.insert(conf(Family::V4, name, "rp_filter"), value);
+        host
+    }
+
+    #[test]
+    fn what_it_was_at_first_is_kept_until_it_is_that_again() {
+        let mut host = host("ens6.7", "1");
+        note(&mut host, PATH, "1", "2");
+        note(&mut host, PATH, "2", "3");
+        let raised = Raised { was: "1".into(), set: "3".into(), link: 3 };
+        assert_eq!(host.raised.get(PATH), Some(&raised));
+        note(&mut host, PATH, "3", "1");
+        assert!(host.raised.is_empty());
+        assert_eq!(host.sysctls.get(PATH), Some("1"));
+    }
+
+    #[test]
+    fn a_value_goes_along_with_its_link() {
+        let raised = Raised { was: "1".into(), set: "2".into(), link: 3 };
+        let mut host = host("wan0", "2");
+        host.raised.insert(PATH.into(), raised.clone());
+        follow_names(&mut host);
+        forget_changed(&mut host);
+        assert_eq!(host.raised.get("net/ipv4/conf/wan0/rp_filter"), Some(&raised));
+    }
+
+    #[test]
+    fn what_somebody_else_has_set_since_is_forgotten() {
+        let raised = Raised { was: "1".into(), set: "2".into(), link: 3 };
+        for (index, value) in [(3, "0"), (4, "2")] {
+            let mut host = host("ens6.7", value);
+            host.raised.insert(PATH.into(), Raised { link: index, ..raised.clone() });
+            forget_changed(&mut host);
+            assert!(host.raised.is_empty(), "{index} {value}");
+        }
+    }
+}

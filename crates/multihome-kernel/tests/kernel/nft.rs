@@ -128,7 +128,7 @@ pub fn nft_prints_the_table_as_an_operator_would_write_it() {
         "map addresses4 {\n\t\ttype ipv4_addr : verdict\n\t\telements = { 192.0.2.1 : goto mark_00010000 }",
         "map addresses6 {\n\t\ttype ipv6_addr : verdict\n\t\telements = { 2001:db8::1 : goto mark_00020000 }",
         "chain mark_00010000 {\n\t\tmeta mark set ",
-        "type filter hook prerouting priority mangle; policy accept;",
+        "type filter hook prerouting priority mangle + 10; policy accept;",
         "ct status dnat ct direction reply meta mark & 0x000f0000 == 0x00000000 \
          ct original ip daddr vmap @addresses4",
         "ct original ip6 daddr vmap @addresses6",

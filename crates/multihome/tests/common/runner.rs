@@ -212,7 +212,8 @@ fn start(trial: &str, test: &Test, place: Place, shown: bool) -> Result<(), Fail
             // Rights that are not of one network namespace are given up, and the variables of
             // whoever started this are not the tree's.
             let kept = |name: &str| Some((name.to_owned(), env::var_os(name)?));
-            let kept = ["RUST_BACKTRACE", "MULTIHOME_TREES"].into_iter().filter_map(kept);
+            let kept =
+                ["RUST_BACKTRACE", "MULTIHOME_TREES", "MULTIHOME_ALL"].into_iter().filter_map(kept);
             let enter = "test -z \"$0\" || echo $$ > \"$0/cgroup.procs\"; exec setpriv \
                 --bounding-set=-sys_time,-sys_module,-sys_boot,-sys_rawio unshare --pid --uts \
                 --ipc --cgroup --fork --kill-child --mount-proc \"$@\"";
