@@ -22,8 +22,8 @@ use multihome_sources::Places;
 
 use crate::departures::Departures;
 use crate::error::{self, Failure};
+use crate::kept::{GATEWAYS, Kept};
 use crate::lookout::{Due, Lookout};
-use crate::memory_file::MemoryFile;
 use crate::offenders::Offenders;
 use crate::rt_tables;
 use crate::run_dir::RunDir;
@@ -36,7 +36,8 @@ pub struct Engine {
     snapshot: Snapshot,
     config: Config,
     memory: Memory,
-    memory_file: MemoryFile,
+    /// The memory on file.
+    kept: Kept<Memory>,
     stale: Stale,
     interest: Interest,
     /// Daemons' routes that were passed over as of no interest.
@@ -96,13 +97,13 @@ impl Engine {
     /// An engine that knows nothing yet.
     pub fn open(config: Config, dir: &RunDir) -> Result<Engine, Failure> {
         let kernel = Kernel::open().map_err(error::kernel("open a netlink socket"))?;
-        let memory_file = MemoryFile::read(dir);
+        let kept = Kept::<Memory>::read(dir, GATEWAYS);
         Ok(Engine {
             kernel,
             snapshot: Snapshot::default(),
             config: as_possible(config),
-            memory: memory_file.memory(),
-            memory_file,
+            memory: kept.stored().clone(),
+            kept,
             stale: Stale::default(),
             interest: Interest::default(),
             passed_over: 0,
@@ -390,7 +391,7 @@ impl Engine {
             }
         }
         if goal == Goal::Plan {
-            self.memory_file.store(&self.memory);
+            self.kept.store(&self.memory);
         }
         self.say(&plan);
         self.name_tables(goal, &plan, &changes);
@@ -400,7 +401,7 @@ impl Engine {
     /// Forgets all gateways, on file too.
     pub fn forget(&mut self) {
         self.memory = Memory::default();
-        self.memory_file.remove();
+        self.kept.remove();
     }
 
     fn execute(&mut self, changes: &[Change]) -> Vec<(usize, multihome_kernel::Error)> {
@@ -470,6 +471,7 @@ impl Engine {
     /// Says once what stands in the way and what the operator should know.
     fn say(&mut self, plan: &Plan) {
         let names = self.snapshot.names();
+        // Those that have had their own say stand apart.
         let (mut now, mut told) = (BTreeSet::new(), BTreeSet::new());
         for conflict in &plan.conflicts {
             let (what, remedy) = words::conflict(conflict, &names);
@@ -489,16 +491,16 @@ impl Engine {
                         Note::Overtaken(_) => log::info!("{text}"),
                         _ => log::warn!("{text}"),
                     }
-                    told.insert(text.clone());
-                    now.insert(text);
+                    told.insert(text);
                 }
                 _ => drop(now.insert(text)),
             }
         }
         now.extend(self.snapshot.incomplete.iter().map(|w| format!("incomplete: {w}")));
-        for text in now.difference(&self.said).filter(|text| !told.contains(*text)) {
+        for text in now.difference(&self.said) {
             log::warn!("{text}");
         }
+        now.append(&mut told);
         self.said = now;
     }
 

@@ -17,53 +17,37 @@ use std::path::Path;
 
 use multihome_core::model::sysctl::{Raised, display};
 
+use crate::kept::{File, Kept};
 use crate::run_dir::RunDir;
 
-const NAME: &str = "sysctls.json";
+const SYSCTLS: File = File {
+    name: "sysctls.json",
+    unread: "what sysctls were before is not known",
+    unwritten: "no sysctl is changed",
+};
 
 /// Behind all that distributions and operators name by the usual numbers: the last one counts.
 const SYSCTL_D: &str = "/run/sysctl.d/99-zz-multihome.conf";
-
-/// No host has as many uplinks.
-const MAX_SIZE: u64 = 1 << 20;
 
 /// What was raised, by path below `/proc/sys`.
 type All = BTreeMap<String, Raised>;
 
 /// The file and what stands in it.
 #[derive(Debug)]
-pub struct RaisedFile {
-    dir: RunDir,
-    stored: All,
-}
+pub struct RaisedFile(Kept<All>);
 
 // ===== impl RaisedFile =====
 
 impl RaisedFile {
     /// Reads the file.
     pub fn read(dir: &RunDir) -> RaisedFile {
-        let text = dir.read(NAME, MAX_SIZE).unwrap_or_else(|e| {
-            log::warn!("{e}: what sysctls were before is not known (hint: {})", e.remedy);
-            None
-        });
-        let stored = text.map_or_else(All::new, |text| {
-            serde_json::from_slice(&text).unwrap_or_else(|e| {
-                let path = dir.join(NAME);
-                log::warn!("{}: {e}: what sysctls were before is not known", path.display());
-                All::new()
-            })
-        });
-        RaisedFile { dir: dir.clone(), stored }
+        RaisedFile(Kept::read(dir, SYSCTLS))
     }
 
-    /// Reads it again: other runs of multihome write it too.
-    pub fn reread(&mut self) {
-        *self = RaisedFile::read(&self.dir);
-    }
-
-    /// What stands in the file.
-    pub fn raised(&self) -> &All {
-        &self.stored
+    /// What stands in the file now: other runs of multihome write it too.
+    pub fn raised(&mut self) -> &All {
+        self.0.reread();
+        self.0.stored()
     }
 
     /// Writes the file if it says something else. False when that failed, and then nothing may be
@@ -72,21 +56,7 @@ impl RaisedFile {
         if rustix::process::geteuid().is_root() {
             tell_systemd(Path::new(SYSCTL_D), raised);
         }
-        if self.stored == *raised {
-            return true;
-        }
-        let Ok(mut text) = serde_json::to_vec_pretty(raised) else { return false };
-        text.push(b'\n');
-        match self.dir.write(NAME, &text) {
-            Ok(()) => {
-                self.stored.clone_from(raised);
-                true
-            }
-            Err(e) => {
-                log::warn!("{e}: no sysctl is changed (hint: {})", e.remedy);
-                false
-            }
-        }
+        self.0.store(raised)
     }
 }
 

@@ -53,19 +53,23 @@ impl Surroundings {
         snapshot: &mut Snapshot,
         config: &Config,
     ) {
-        snapshot.raised.clone_from(self.raised.raised());
+        self.recall(snapshot);
         settings::forget_changed(snapshot);
         self.look_at_netfilter(kernel, snapshot, config, false);
     }
 
     /// The sysctls alone.
     pub fn look_at_sysctls(&mut self, snapshot: &mut Snapshot) {
-        self.raised.reread();
-        snapshot.raised.clone_from(self.raised.raised());
-        settings::follow_names(snapshot);
+        self.recall(snapshot);
         // Also of links that are down now, and have something to be put back.
         snapshot.sysctls = settings_of(snapshot);
         settings::forget_changed(snapshot);
+    }
+
+    /// What was raised, by the names that links have now.
+    fn recall(&mut self, snapshot: &mut Snapshot) {
+        snapshot.raised.clone_from(self.raised.raised());
+        settings::follow_names(snapshot);
     }
 
     /// Netfilter alone.

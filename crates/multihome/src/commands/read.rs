@@ -19,7 +19,7 @@ use crate::config_files;
 use crate::engine::{Engine, Goal, Steps};
 use crate::error::{self, Failure, PENDING};
 use crate::host;
-use crate::memory_file::MemoryFile;
+use crate::kept::{GATEWAYS, Kept};
 use crate::output::{self, Style};
 use crate::rt_tables;
 use crate::run_dir::RunDir;
@@ -166,7 +166,7 @@ pub fn look_at_all(config: &Config, args: &Reading) -> Result<(Seen, Memory), Fa
     let config = here.as_ref().unwrap_or(config);
     let (snapshot, mut memory) = match &args.snapshot {
         Some(path) => (from_file(path)?, Memory::default()),
-        None => (live(config)?, MemoryFile::read(&RunDir::path()).memory()),
+        None => (live(config)?, Kept::<Memory>::read(&RunDir::path(), GATEWAYS).stored().clone()),
     };
     memory.update(&snapshot, config);
     let plan = plan::make(&snapshot, config, &memory);
