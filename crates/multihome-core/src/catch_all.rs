@@ -57,15 +57,7 @@ pub(crate) fn find(
     family: Family,
     is_uplink: &dyn Fn(u32) -> bool,
 ) -> Vec<CatchAll> {
-    let is_kernels = |r: &Rule| {
-        matches!(r.priority, 0 | 32_766 | 32_767)
-            && matches!(r.table(), Some(TABLE_LOCAL | TABLE_MAIN | TABLE_DEFAULT))
-    };
-    let others = snapshot.rules().filter(|r| r.family == family && !r.is_ours() && !is_kernels(r));
-    others
-        .filter(|r| is_for_unmarked(r))
-        .map(|rule| CatchAll { takes: takes(snapshot, rule, is_uplink), rule: rule.clone() })
-        .collect()
+    of_others(snapshot, family, is_uplink, |r| !r.is_kernels() && is_for_unmarked(r))
 }
 
 /// The rules of others that are for everything which bears a mark, likewise: AWS's VPC CNI leads what
@@ -75,13 +67,20 @@ pub(crate) fn for_marks(
     family: Family,
     is_uplink: &dyn Fn(u32) -> bool,
 ) -> Vec<CatchAll> {
-    let unmarked = |r: &Rule| Rule { fwmark: None, ..r.clone() };
-    let is_for_mark = |r: &&Rule| {
-        r.family == family && !r.is_ours() && r.fwmark.is_some() && unmarked(r).is_for_all()
-    };
-    snapshot
-        .rules()
-        .filter(is_for_mark)
+    let is_for_mark =
+        |r: &Rule| r.fwmark.is_some() && Rule { fwmark: None, ..r.clone() }.is_for_all();
+    of_others(snapshot, family, is_uplink, is_for_mark)
+}
+
+fn of_others(
+    snapshot: &Snapshot,
+    family: Family,
+    is_uplink: &dyn Fn(u32) -> bool,
+    is_for_all: impl Fn(&Rule) -> bool,
+) -> Vec<CatchAll> {
+    let others = snapshot.rules().filter(|r| r.family == family && !r.is_ours());
+    others
+        .filter(|r| is_for_all(r))
         .map(|rule| CatchAll { takes: takes(snapshot, rule, is_uplink), rule: rule.clone() })
         .collect()
 }

@@ -18,7 +18,7 @@ use crate::mirror;
 use crate::model::hint::Refused;
 use crate::model::{Action, ReturnPath, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
-use crate::return_path::{Decision, Trouble};
+use crate::return_path::{Decision, Marks, Trouble};
 use crate::rival::{self, Rival};
 use crate::rulings::Rulings;
 use crate::settings::{self, Setting};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// What becomes of the nft table.
     pub return_path: Returning,
+    /// The marks that it sets, as rules look them up.
+    pub marks: Marks,
     /// What has become of each `[[steer]]` entry, for each family that it is for.
     pub steered: Vec<Steered>,
     /// Rules of others that answers jump over.
@@ -195,6 +197,7 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
     plan.sysctls = sysctls;
     plan.notes.extend(only_named.into_iter().map(Note::Sysctl));
     plan.notes.extend(decision.trouble.iter().cloned().map(Note::ReturnPath));
+    plan.marks.clone_from(&decision.marks);
     plan.return_path = match decision {
         Decision { is_known: false, .. } => Returning::Unknown,
         Decision { table: Some(table), .. } => Returning::Table(table),

@@ -29,14 +29,21 @@ pub(crate) struct Decision {
     pub(crate) table: Option<ReturnPath>,
     /// Whether what netfilter holds is known: otherwise the table is left as it is.
     pub(crate) is_known: bool,
-    /// The table that each mark is looked up in.
-    pub(crate) marks: BTreeMap<u32, u32>,
-    /// The bits that are ours.
-    pub(crate) mask: u32,
-    /// The families that it is for.
-    pub(crate) families: BTreeSet<Family>,
+    /// The marks that rules look up.
+    pub(crate) marks: Marks,
     /// What the operator should know.
     pub(crate) trouble: Vec<Trouble>,
+}
+
+/// The marks by which replies of translated connections go home.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Marks {
+    /// The bits of the packet mark that are ours.
+    pub mask: u32,
+    /// The table that each mark is looked up in.
+    pub tables: BTreeMap<u32, u32>,
+    /// The families that have rules for them; none where nothing is translated.
+    pub families: BTreeSet<Family>,
 }
 
 /// Why translated connections, or some of them, are not led home.
@@ -79,10 +86,11 @@ pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) 
     let held = held(snapshot);
     let Some(netfilter) = &snapshot.netfilter else {
         // Nobody may look: what is there stays.
-        let families = Family::BOTH.into_iter().filter(|f| held.families.contains(f)).collect();
+        let families = held.families;
         let known = |table: &u32| uplinks.iter().any(|p| p.table == Some(*table));
-        let marks = held.marks.into_iter().filter(|(_, table)| known(table)).collect();
-        return Decision { marks, mask: held.mask, families, ..Decision::default() };
+        let tables = held.tables.into_iter().filter(|(_, table)| known(table)).collect();
+        let marks = Marks { mask: held.mask, tables, families };
+        return Decision { marks, ..Decision::default() };
     };
     let mut decision = Decision { is_known: true, ..Decision::default() };
     if config.return_path.value == ReturnPathMode::Off {
@@ -100,20 +108,20 @@ pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) 
     // A frozen uplink is left as it is, its mark included.
     let table_of = |p: &Planned, f: Family| {
         let table = table_of(config, p)?;
-        let frozen = p.frozen.contains(&f) && !held.marks.values().any(|t| *t == table);
-        (!frozen && p.uplink.side(f).is_some()).then_some(table)
+        let is_kept = p.uplink.side(f).is_some() && held.tables.values().any(|t| *t == table);
+        (p.side(f).is_some() || is_kept).then_some(table)
     };
     let mut tables: BTreeMap<u32, &str> = BTreeMap::new();
     for family in forwarding.into_iter().filter(translates) {
         for planned in uplinks {
             if let Some(table) = table_of(planned, family) {
-                decision.families.insert(family);
+                decision.marks.families.insert(family);
                 tables.insert(table, &planned.uplink.name);
             }
         }
     }
     if tables.keys().all(|t| *t == TABLE_MAIN) {
-        decision.families.clear();
+        decision.marks.families.clear();
         return decision;
     }
     let taken = taken(snapshot, config, netfilter);
@@ -121,23 +129,22 @@ pub(crate) fn decide(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) 
         Ok(mask) => mask,
         Err(trouble) => {
             decision.trouble.push(trouble);
-            decision.families.clear();
+            decision.marks.families.clear();
             return decision;
         }
     };
-    decision.mask = mask;
     let (marks, unmarked) = marks(&tables, &held, mask);
-    decision.marks = marks;
+    (decision.marks.mask, decision.marks.tables) = (mask, marks);
     if !unmarked.is_empty() {
         let uplinks = unmarked.iter().map(|t| tables[t].to_owned()).collect();
         decision.trouble.push(Trouble::TooFewBits { mask, uplinks });
     }
     let mut table = ReturnPath { mask, marks: BTreeMap::new() };
     let mut seen = BTreeSet::new();
-    for (mark, number) in &decision.marks {
+    for (mark, number) in &decision.marks.tables {
         let sides = uplinks.iter().flat_map(|p| p.uplink.sides.iter().map(move |s| (p, s)));
         let sides = sides.filter(|(p, s)| {
-            decision.families.contains(&s.family) && table_of(p, s.family) == Some(*number)
+            decision.marks.families.contains(&s.family) && table_of(p, s.family) == Some(*number)
         });
         // An address on two uplinks is the first's.
         let addresses = sides.flat_map(|(_, s)| &s.addresses).map(|a| a.local);
@@ -157,13 +164,8 @@ fn table_of(config: &Config, planned: &Planned) -> Option<u32> {
 ///
 /// `arrivals` are the uplinks by which requests come in while a tunnel takes everything: those to a
 /// container must find it before they find the tunnel.
-pub(crate) fn rules(
-    decision: &Decision,
-    family: Family,
-    group: u32,
-    arrivals: &[String],
-) -> Vec<Rule> {
-    if !decision.families.contains(&family) || decision.marks.is_empty() {
+pub(crate) fn rules(marks: &Marks, family: Family, group: u32, arrivals: &[String]) -> Vec<Rule> {
+    if !marks.families.contains(&family) || marks.tables.is_empty() {
         return Vec::new();
     }
     let local = Rule {
@@ -171,10 +173,10 @@ pub(crate) fn rules(
         suppress_ifgroup: Some(group),
         ..Rule::new(family, 0, Action::Lookup(TABLE_MAIN))
     };
-    let mut rules = vec![Rule { not: true, fwmark: Some((0, decision.mask)), ..local.clone() }];
+    let mut rules = vec![Rule { not: true, fwmark: Some((0, marks.mask)), ..local.clone() }];
     rules.extend(arrivals.iter().map(|name| Rule { iif: Some(name.clone()), ..local.clone() }));
-    rules.extend(decision.marks.iter().map(|(mark, table)| Rule {
-        fwmark: Some((*mark, decision.mask)),
+    rules.extend(marks.tables.iter().map(|(mark, table)| Rule {
+        fwmark: Some((*mark, marks.mask)),
         ..Rule::new(family, 1, Action::Lookup(*table))
     }));
     rules
@@ -199,16 +201,8 @@ pub(crate) fn forwards(snapshot: &Snapshot, family: Family) -> bool {
 }
 
 /// What our own rules in the snapshot say.
-#[derive(Default)]
-struct Was {
-    mask: u32,
-    /// Tables by mark.
-    marks: BTreeMap<u32, u32>,
-    families: BTreeSet<Family>,
-}
-
-fn held(snapshot: &Snapshot) -> Was {
-    let mut held = Was::default();
+fn held(snapshot: &Snapshot) -> Marks {
+    let mut held = Marks::default();
     let ours = || snapshot.rules().filter(|r| r.is_ours());
     for local in ours().filter(|r| r.not && r.table() == Some(TABLE_MAIN)) {
         let Some((0, mask)) = local.fwmark else { continue };
@@ -220,7 +214,7 @@ fn held(snapshot: &Snapshot) -> Was {
                 (rule.fwmark, rule.table(), rule.is_ours())
                 && of == mask
             {
-                held.marks.insert(mark, table);
+                held.tables.insert(mark, table);
             }
         }
     }
@@ -269,11 +263,11 @@ fn mask(config: &Config, held: u32, tables: usize, taken: &[MarkUse]) -> Result<
 
 /// A mark for each table: the one that it had, else the lowest that is free. Those that are left
 /// without one come second.
-fn marks(tables: &BTreeMap<u32, &str>, held: &Was, mask: u32) -> (BTreeMap<u32, u32>, Vec<u32>) {
+fn marks(tables: &BTreeMap<u32, &str>, held: &Marks, mask: u32) -> (BTreeMap<u32, u32>, Vec<u32>) {
     let mut marks: BTreeMap<u32, u32> = BTreeMap::new();
     if held.mask == mask {
         let mut kept = BTreeSet::new();
-        for (mark, table) in &held.marks {
+        for (mark, table) in &held.tables {
             if tables.contains_key(table) && mark & !mask == 0 && kept.insert(*table) {
                 marks.insert(*mark, *table);
             }

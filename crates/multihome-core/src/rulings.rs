@@ -81,7 +81,7 @@ impl Rulings<'_> {
             before: others.by_mark,
             sources: sources.clone(),
             own: own.clone(),
-            marks: return_path::rules(decision, family, config.group(), &arrivals),
+            marks: return_path::rules(&decision.marks, family, config.group(), &arrivals),
             steers: steered.iter().flat_map(|s| s.rules.iter().cloned()).collect(),
         };
         let mut front = front::rules(self.snapshot, family, start, wanted(&steered));
@@ -99,7 +99,7 @@ impl Rulings<'_> {
             plan.rules.extend(front);
             plan.notes.extend(overtaken.iter().cloned().map(Note::Overtaken));
             plan.overtaken.extend_from_slice(overtaken);
-        } else if decision.families.remove(&family) {
+        } else if decision.marks.families.remove(&family) {
             decision.trouble.push(Trouble::NoRoom(family));
         }
         if yields || no_room {
@@ -138,7 +138,7 @@ impl Rulings<'_> {
             .collect();
         tunnels.sort();
         tunnels.dedup();
-        let has_marks = decision.families.contains(&family) && !yields;
+        let has_marks = decision.marks.families.contains(&family) && !yields;
         let by_mark = if has_marks {
             let all = catch_all::for_marks(self.snapshot, family, &is_uplink);
             all.iter().filter(|c| c.captures()).map(|c| c.rule.priority).min()
@@ -152,9 +152,9 @@ impl Rulings<'_> {
     /// translated connections, and of what is forwarded and steered. The filter asks without the link
     /// that it was forwarded from, without the mark and without the DSCP (`fib_validate_source`).
     pub(crate) fn returning(&self, plan: &Plan, decision: &Decision) -> BTreeSet<u32> {
-        let translated = decision.families.contains(&Family::V4);
+        let translated = decision.marks.families.contains(&Family::V4);
         let has_mark = |p: &&Planned| {
-            translated && p.table.is_some_and(|t| decision.marks.values().any(|of| *of == t))
+            translated && p.table.is_some_and(|t| decision.marks.tables.values().any(|of| *of == t))
         };
         let forwards = return_path::forwards(self.snapshot, Family::V4);
         let forwarded = |p: &&Planned| {

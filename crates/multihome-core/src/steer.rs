@@ -26,6 +26,8 @@ pub struct Steered {
     pub family: Family,
     /// By what it goes.
     pub by: By,
+    /// Whether that uplink cannot carry it: nobody can.
+    pub is_stuck: bool,
     /// Its rules, in the order in which they are asked.
     pub rules: Vec<Rule>,
 }
@@ -34,7 +36,7 @@ pub struct Steered {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum By {
-    /// By the uplink that was chosen, whether or not it can carry it.
+    /// By the uplink that was chosen.
     Chosen(String),
     /// By this one, while the chosen one cannot carry it.
     Instead(String),
@@ -58,7 +60,7 @@ pub(crate) fn plan(
         if prefixes.is_empty() {
             continue;
         }
-        let (by, action) = choose(snapshot, uplinks, family, steer);
+        let (by, action, is_stuck) = choose(snapshot, uplinks, family, steer);
         let mut rules = Vec::new();
         if let Some(action) = action {
             // A table without a refusal of its own lets it go on to main.
@@ -73,49 +75,47 @@ pub(crate) fn plan(
             }
             next += 2 + u32::from(refuses);
         }
-        steered.push(Steered { entry, family, by, rules });
+        steered.push(Steered { entry, family, by, is_stuck, rules });
     }
     steered
 }
 
-/// By what an entry's traffic goes.
+/// By what an entry's traffic goes, where it is looked up, and whether that leads nowhere.
 fn choose(
     snapshot: &Snapshot,
     uplinks: &[Planned],
     family: Family,
     steer: &Steer,
-) -> (By, Option<Action>) {
+) -> (By, Option<Action>, bool) {
     let served = || uplinks.iter().filter(|p| to(p, family).is_some());
     let carries = |p: &&Planned| {
-        let has_way = p.uplink.side(family).is_some_and(|s| !s.ways.is_empty());
+        let has_way = p.side(family).is_some_and(|s| !s.ways.is_empty());
         has_way && snapshot.link(p.uplink.link).is_some_and(|l| l.is_up() && l.has_carrier())
     };
     let chosen = served().find(|p| p.uplink.name == steer.uplink);
     if let Some(chosen) = chosen.filter(carries) {
-        return (By::Chosen(chosen.uplink.name.clone()), to(chosen, family));
+        return (By::Chosen(chosen.uplink.name.clone()), to(chosen, family), false);
     }
     if steer.unless_down == UnlessDown::Fail {
         // At once: routes of a link without carrier are used all the same.
-        return (By::Refused, Some(Action::Unreachable));
+        return (By::Refused, Some(Action::Unreachable), false);
     }
     let defaults = snapshot.main_defaults(family);
     let mains = defaults.first().and_then(|r| r.hops.first()).map(|h| h.link);
     let others = || served().filter(|p| p.uplink.name != steer.uplink).filter(carries);
     let next = others().find(|p| Some(p.uplink.link) == mains).or_else(|| others().next());
     match (next, chosen) {
-        (Some(next), _) => (By::Instead(next.uplink.name.clone()), to(next, family)),
-        // Nobody can carry it.
-        (None, Some(chosen)) => (By::Chosen(chosen.uplink.name.clone()), to(chosen, family)),
-        (None, None) => (By::Main, None),
+        (Some(next), _) => (By::Instead(next.uplink.name.clone()), to(next, family), false),
+        (None, Some(chosen)) => (By::Chosen(chosen.uplink.name.clone()), to(chosen, family), true),
+        (None, None) => (By::Main, None, false),
     }
 }
 
 /// Where an uplink's traffic is looked up: in its table, or in main when it is left to that. None when
 /// it has no part in the family, or is left as it is.
 fn to(planned: &Planned, family: Family) -> Option<Action> {
-    let serves = !planned.frozen.contains(&family) && planned.uplink.side(family).is_some();
-    let table = planned.table.or(planned.uplink.primary.then_some(TABLE_MAIN));
-    table.filter(|_| serves).map(Action::Lookup)
+    planned.side(family)?;
+    planned.table.or(planned.uplink.primary.then_some(TABLE_MAIN)).map(Action::Lookup)
 }
 
 /// The rule that leaves to main what others have inside `prefix`; none where nothing can be

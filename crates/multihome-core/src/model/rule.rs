@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{self, Names};
+use super::names::{self, Names, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use crate::prefix::{Family, Prefix};
 
 /// A rule: which packets it is for, and where they are looked up.
@@ -169,6 +169,14 @@ impl Rule {
     #[must_use]
     pub fn is_for_all(&self) -> bool {
         !self.not && self.from.is_none_or(|p| p.is_default()) && !self.asks_beside_source()
+    }
+
+    /// Whether it is one of the three with which the kernel begins (`fib_default_rules_init`), whoever
+    /// made it: distributions carry them back.
+    #[must_use]
+    pub fn is_kernels(&self) -> bool {
+        matches!(self.priority, 0 | 32_766 | 32_767)
+            && matches!(self.action, Action::Lookup(TABLE_LOCAL | TABLE_MAIN | TABLE_DEFAULT))
     }
 
     /// Whether it chooses what this host sends by nothing but the source.

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{Asked, Own};
-use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use crate::model::route::SCOPE_LINK;
 use crate::model::{Action, Hop, Route, RouteKind, Rule, Snapshot};
 use crate::plan::Plan;
@@ -86,7 +86,7 @@ pub(super) fn find(
         if from.is_empty() {
             continue;
         }
-        let ours = world.rules(family, |r| r.is_ours() || is_kernels(r));
+        let ours = world.rules(family, |r| r.is_ours() || r.is_kernels());
         // Rules that are not asked are shown by themselves, without anything of ours.
         let beside_ours = asked != Asked::Never;
         let all = world.rules(family, |r| !r.is_ours() || beside_ours);
@@ -104,12 +104,6 @@ pub(super) fn find(
         }
     }
     found
-}
-
-/// The kernel's own three.
-fn is_kernels(rule: &Rule) -> bool {
-    matches!(rule.priority, 0 | 32_766 | 32_767)
-        && matches!(rule.action, Action::Lookup(TABLE_LOCAL | TABLE_MAIN | TABLE_DEFAULT))
 }
 
 /// What the kernel would hold with the plan in force.

@@ -9,10 +9,10 @@ use multihome_core::config::{Config, Steer};
 use multihome_core::model::names::word;
 use multihome_core::model::sysctl::display;
 use multihome_core::model::{Names, Snapshot};
-use multihome_core::plan::{Planned, Returning};
-use multihome_core::return_path::Trouble;
+use multihome_core::plan::Planned;
+use multihome_core::return_path::{Marks, Trouble};
 use multihome_core::settings::{Reason, Setting};
-use multihome_core::steer::{By, Steered};
+use multihome_core::steer::By;
 use multihome_core::{Family, Plan};
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ impl Extras {
                 uplink: steer.uplink.clone(),
                 by: s.by.clone(),
                 rules: s.rules.iter().map(|r| r.display(names)).collect(),
-                is_stuck: is_stuck(snapshot, plan, s),
+                is_stuck: s.is_stuck,
             }
         });
         Extras {
@@ -136,39 +136,15 @@ impl Extras {
 }
 
 fn return_path(plan: &Plan) -> Option<ReturnPathStatus> {
-    let mut families: Vec<String> = Vec::new();
-    let mut marks: Vec<(String, String)> = Vec::new();
-    let mut bits = 0;
-    for planned in plan.uplinks.iter().filter(|p| p.table.is_some()) {
-        let by_mark = |r: &&multihome_core::model::Rule| {
-            r.table() == planned.table && !plan.steered.iter().any(|s| s.rules.contains(r))
-        };
-        for rule in plan.rules.iter().filter(by_mark) {
-            let Some((mark, mask)) = rule.fwmark else { continue };
-            bits = mask;
-            let entry = (planned.uplink.name.clone(), format!("{mark:#x}"));
-            if !marks.contains(&entry) {
-                marks.push(entry);
-            }
-            let family = rule.family.to_string();
-            if !families.contains(&family) {
-                families.push(family);
-            }
-        }
-    }
-    let is_there = !marks.is_empty() && plan.return_path != Returning::Nothing;
-    is_there.then(|| ReturnPathStatus { mask: format!("{bits:#x}"), families, marks })
-}
-
-/// Whether what is steered goes to an uplink that cannot carry it.
-fn is_stuck(snapshot: &Snapshot, plan: &Plan, steered: &Steered) -> bool {
-    let (By::Chosen(name) | By::Instead(name)) = &steered.by else { return false };
-    let carries = |p: &Planned| {
-        let link = snapshot.link(p.uplink.link);
-        link.is_some_and(|l| l.is_up() && l.has_carrier())
-            && p.uplink.side(steered.family).is_some_and(|s| !s.ways.is_empty())
+    let Marks { mask, tables, families } = &plan.marks;
+    let mark = |p: &Planned| {
+        let (mark, _) = tables.iter().find(|(_, table)| Some(**table) == p.table)?;
+        Some((p.uplink.name.clone(), format!("{mark:#x}")))
     };
-    plan.uplinks.iter().find(|p| p.uplink.name == *name).is_some_and(|p| !carries(p))
+    let marks: Vec<(String, String)> = plan.uplinks.iter().filter_map(mark).collect();
+    let families: Vec<String> = families.iter().map(ToString::to_string).collect();
+    let is_there = !marks.is_empty() && !families.is_empty();
+    is_there.then(|| ReturnPathStatus { mask: format!("{mask:#x}"), families, marks })
 }
 
 /// What an entry steers.
