@@ -80,43 +80,47 @@ fn gateways(snapshot: &Snapshot) -> BTreeSet<(u32, IpAddr)> {
 /// The keys that matter of the whole namespace, of `all` and `default`, and of each link that has
 /// an address of the family or is up.
 fn sysctls(snapshot: &Snapshot) -> Sysctls {
-    let mut sysctls = Sysctls::default();
-    let mut read = |path: String| {
-        if let Ok(value) = sysctl::read(&path) {
-            sysctls.insert(path, value);
-        }
-    };
-    GLOBAL.into_iter().for_each(|path| read(path.to_owned()));
-    for (family, keys) in [(Family::V4, &CONF_V4[..]), (Family::V6, &CONF_V6[..])] {
+    let links = |family| {
         let mut links: BTreeSet<u32> =
             snapshot.addresses().filter(|a| a.family() == family).map(|a| a.link).collect();
         links.extend(snapshot.links().filter(|l| l.is_up()).map(|l| l.index));
         let names = links.into_iter().filter_map(|index| snapshot.link(index));
-        for link in ["all", "default"].into_iter().chain(names.map(|l| l.name.as_str())) {
-            keys.iter().for_each(|key| read(sysctl::conf(family, link, key)));
-        }
-    }
-    sysctls
+        ["all", "default"].into_iter().chain(names.map(|l| l.name.as_str())).collect()
+    };
+    read(&GLOBAL, [(Family::V4, &CONF_V4), (Family::V6, &CONF_V6)], links)
 }
 
 /// The sysctls that a plan depends on, of the whole namespace, of `all`, and of each link that is up; and
 /// those that were raised.
 #[must_use]
 pub fn settings_of(snapshot: &Snapshot) -> Sysctls {
+    let links = |_| {
+        let up = snapshot.links().filter(|l| l.is_up()).map(|l| l.name.as_str());
+        std::iter::once("all").chain(up).collect()
+    };
+    let raised: Vec<&str> = snapshot.raised.keys().map(String::as_str).collect();
+    let global = [&PLAN_GLOBAL[..], &raised].concat();
+    read(&global, [(Family::V4, &PLAN_V4), (Family::V6, &PLAN_V6)], links)
+}
+
+/// What these paths say, and these keys of the links of each family.
+fn read<'a>(
+    paths: &[&str],
+    keys: [(Family, &[&str]); 2],
+    links: impl Fn(Family) -> Vec<&'a str>,
+) -> Sysctls {
     let mut sysctls = Sysctls::default();
     let mut read = |path: String| {
         if let Ok(value) = sysctl::read(&path) {
             sysctls.insert(path, value);
         }
     };
-    PLAN_GLOBAL.into_iter().for_each(|path| read(path.to_owned()));
-    for (family, keys) in [(Family::V4, &PLAN_V4[..]), (Family::V6, &PLAN_V6[..])] {
-        let names = snapshot.links().filter(|l| l.is_up()).map(|l| l.name.as_str());
-        for link in std::iter::once("all").chain(names) {
+    paths.iter().for_each(|path| read((*path).to_owned()));
+    for (family, keys) in keys {
+        for link in links(family) {
             keys.iter().for_each(|key| read(sysctl::conf(family, link, key)));
         }
     }
-    snapshot.raised.keys().for_each(|path| read(path.clone()));
     sysctls
 }
 

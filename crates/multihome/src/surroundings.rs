@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use multihome_core::config::Management;
 use multihome_core::config::steer::WITH_DSCP;
-use multihome_core::model::host::version;
 use multihome_core::{Change, Config, Snapshot, return_path, settings};
 use multihome_kernel::circumstances::settings_of;
 use multihome_kernel::{Kernel, proc_net};
@@ -149,25 +148,21 @@ impl Surroundings {
     }
 }
 
-/// The configuration as far as it can be followed here: where `/proc/sys` is read-only, as in many
-/// containers, sysctls are only named; a kernel that knows no DSCP in rules is given none.
+/// The configuration as far as it can be followed here ([`Config::confine`]).
 pub fn as_possible(mut config: Config) -> Config {
     let is_read_only = rustix::fs::statvfs("/proc/sys/net")
         .is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY));
     if is_read_only && config.sysctl.value == Management::Manage {
         log::info!("/proc/sys is read-only: sysctls are only named");
-        config.sysctl.value = Management::Report;
     }
-    let release = proc_net::release().unwrap_or_default();
-    if version(&release).is_none_or(|version| version < WITH_DSCP) {
+    let release = proc_net::release();
+    for steer in config.confine(release.as_deref(), !is_read_only) {
         let (major, minor) = WITH_DSCP;
-        for steer in config.steers.extract_if(.., |s| s.dscp.is_some()) {
-            log::error!(
-                "[[steer]] ({}) is left out: rules with a dscp take Linux {major}.{minor}, and \
-                 this is {release}",
-                steer.origin
-            );
-        }
+        log::error!(
+            "[[steer]] ({}) is left out: rules with a dscp take Linux {major}.{minor}, and this is {}",
+            steer.origin,
+            release.as_deref().unwrap_or("unknown")
+        );
     }
     config
 }

@@ -22,6 +22,7 @@ pub use error::ConfigError;
 pub use steer::{Steer, UnlessDown};
 
 use crate::model::Link;
+use crate::model::host::version;
 use crate::model::names::word;
 use crate::prefix::Family;
 
@@ -200,6 +201,19 @@ impl Config {
             file::read(path, text, MAX_STEERS - config.steers.len())?.merge_into(&mut config);
         }
         Ok(config)
+    }
+
+    /// Leaves out what cannot be done here, and gives back the steering that was left out: a kernel
+    /// of that release may know no DSCP in rules ([`steer::WITH_DSCP`]), and where sysctls cannot be
+    /// written, as in many containers, they are only named.
+    pub fn confine(&mut self, release: Option<&str>, writes_sysctls: bool) -> Vec<Steer> {
+        if !writes_sysctls {
+            self.sysctl.value = Management::Report;
+        }
+        if release.and_then(version).is_some_and(|v| v >= steer::WITH_DSCP) {
+            return Vec::new();
+        }
+        self.steers.extract_if(.., |s| s.dscp.is_some()).collect()
     }
 
     /// The link group of the uplinks.
@@ -396,6 +410,22 @@ mod tests {
         assert!(config.excludes("ens5").unwrap().contains("config.toml:6"));
         assert!(config.names("wg0") && config.names("ens9") && !config.names("ens6"));
         assert!(parse("manage = [\"en[\"]").is_err());
+    }
+
+    #[test]
+    fn a_kernel_without_dscp_gets_no_rule_for_everything_instead() {
+        let text =
+            "[[steer]]\nuplink = \"ens7\"\ndscp = 10\n[[steer]]\nuplink = \"ens7\"\nuid = 1\n";
+        for (release, left) in
+            [(Some("6.14.0-1"), 2), (Some("6.13.9"), 1), (Some("x"), 1), (None, 1)]
+        {
+            let mut config = parse(text).unwrap();
+            let out = config.confine(release, true);
+            assert_eq!((config.steers.len(), out.len()), (left, 2 - left), "{release:?}");
+            assert_eq!(config.sysctl.value, Management::Manage);
+            config.confine(release, false);
+            assert_eq!(config.sysctl.value, Management::Report);
+        }
     }
 
     #[test]
