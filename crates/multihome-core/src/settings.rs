@@ -230,21 +230,11 @@ mod tests {
 
     const PATH: &str = "net/ipv4/conf/ens6.7/rp_filter";
 
+    /// The card of index 3, by this name, with this value.
     fn host(name: &str, value: &str) -> Snapshot {
-        let mut host = Snapshot::default();
-        host.insert_link(Link {
-            index: 3,
-            name: name.into(),
-            kind: None,
-            arphrd: 1,
-            flags: 0x1_1043,
-            master: None,
-            group: 0,
-            address: None,
-            permanent_address: None,
-            carrier_changes: 2,
-            mtu: 1500,
-        });
+        let mut host = crate::verify::tests::host();
+        let card = host.link(3).cloned().expect("a card");
+        host.insert_link(Link { name: name.into(), ..card });
         host.sysctls.insert(conf(Family::V4, name, "rp_filter"), value);
         host
     }

@@ -52,16 +52,19 @@ fn with_the_table_all_replies_go_home() {
     ] {
         let report = found(case, "", |_| ());
         assert_eq!(published(&report), [] as [&str; 0], "{case}");
+        assert!(!published(&found(case, "", lose)).is_empty(), "{case}: they are asked for");
+    }
+}
+
+/// Takes the table away.
+fn lose(snapshot: &mut Snapshot) {
+    if let Some(netfilter) = &mut snapshot.netfilter {
+        netfilter.table = Held::Absent;
     }
 }
 
 #[test]
 fn without_it_they_leave_by_mains_default() {
-    let lose = |snapshot: &mut Snapshot| {
-        if let Some(netfilter) = &mut snapshot.netfilter {
-            netfilter.table = Held::Absent;
-        }
-    };
     let wrong = published(&found("published-ports", "", lose));
     assert!(!wrong.is_empty() && wrong.iter().all(|f| f.starts_with("Door")), "{wrong:?}");
     // Nobody wants them there.
