@@ -1,7 +1,6 @@
 //! `[[steer]]`, judged by the far end: from which address it sees what the host sends. The fabric
 //! drops what leaves by a card that it does not belong to, so the address tells the card.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -25,6 +24,7 @@ tests![
     by_ipv6_too + user,
     a_protocol_and_a_port_are_steered_and_no_other + user,
     what_a_user_sends_is_steered + user,
+    users_are_told_apart,
     what_bears_a_mark_is_steered,
     what_has_a_dscp_is_steered,
     what_a_container_sends_goes_by_the_chosen_card_and_its_replies_come_back,
@@ -160,34 +160,35 @@ fn a_protocol_and_a_port_are_steered_and_no_other() {
 
 fn what_a_user_sends_is_steered() {
     let world = World::new(Topology::TwoSubnets);
+    assert_eq!(seen_from(&world, 0), FIRST);
+    world.configure("[[steer]]\nuplink = \"ens6\"\nuid = 0\n");
+    world.must("apply");
+    assert_eq!(seen_from(&world, 0), SECOND);
+}
+
+fn users_are_told_apart() {
+    let world = World::new(Topology::TwoSubnets);
+    assert_eq!(seen_from(&world, 1000), FIRST);
+    world.configure("[[steer]]\nuplink = \"ens6\"\nuid = \"1000-1001\"\n");
+    world.must("apply");
+    let seen = [0, 1000, 1001, 1002].map(|uid| seen_from(&world, uid));
+    assert_eq!(seen, [FIRST, SECOND, SECOND, FIRST]);
+    // What root has made and a user goes on with is root's.
+    let becomes = |_: &OwnedFd| set_thread_uid(Uid::from_raw(1000)).unwrap();
+    assert_leaves(&world, FIRST, FAR, &becomes);
+}
+
+/// From which address the far end sees what a user sends. A socket is its maker's.
+fn seen_from(world: &World, uid: u32) -> String {
     let (far, to) = (world.remote(), SocketAddr::new(FAR.parse().unwrap(), PORT));
     let far = far.run(|| UdpSocket::bind(to)).unwrap().unwrap();
     far.set_read_timeout(Some(SOON)).unwrap();
-    // A socket is its maker's.
-    let from = |uid| {
-        let send = || {
-            set_thread_uid(Uid::from_raw(uid)).unwrap();
-            UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"?", to).unwrap();
-        };
-        world.host().run(send).unwrap();
-        far.recv_from(&mut [0]).unwrap().1.ip().to_string()
+    let send = || {
+        set_thread_uid(Uid::from_raw(uid)).unwrap();
+        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"?", to).unwrap();
     };
-    assert_eq!(from(0), FIRST);
-    world.configure("[[steer]]\nuplink = \"ens6\"\nuid = 0\n");
-    world.must("apply");
-    assert_eq!(from(0), SECOND);
-    // An ordinary user's namespace has no other user.
-    if fs::read_to_string("/proc/self/uid_map").unwrap().trim_end().ends_with(" 1") {
-        return;
-    }
-    assert_eq!(from(1000), FIRST);
-    world.configure("[[steer]]\nuplink = \"ens6\"\nuid = \"1000-1001\"\n");
-    world.must("apply");
-    assert_eq!([0, 1000, 1001, 1002].map(from), [FIRST, SECOND, SECOND, FIRST]);
-    // What root has made and a user goes on with is root's.
-    drop(far);
-    let becomes = |_: &OwnedFd| set_thread_uid(Uid::from_raw(1000)).unwrap();
-    assert_leaves(&world, FIRST, FAR, &becomes);
+    world.host().run(send).unwrap();
+    far.recv_from(&mut [0]).unwrap().1.ip().to_string()
 }
 
 fn what_bears_a_mark_is_steered() {
@@ -314,6 +315,7 @@ fn without_its_carrier_it_fails_if_that_is_wanted() {
     lost(&world);
     eventually("it is refused without a carrier", SOON, || refused(&world));
     world.lab.set_carrier("ens6", true).unwrap();
+    eventually("it is back with the carrier", SOON, || !refused(&world));
     assert_leaves(&world, SECOND, FAR, PLAIN);
     world.lab.link_down("ens6").unwrap();
     eventually("it is refused while the card is down", SOON, || refused(&world));
