@@ -26,6 +26,7 @@ pub mod memory;
 pub mod mirror;
 pub mod model;
 pub mod plan;
+pub mod policy;
 pub mod prefix;
 pub mod return_path;
 pub mod rival;

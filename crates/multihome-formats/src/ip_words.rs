@@ -1,0 +1,1 @@
+//! What `ip route add` and `ip rule add` read.
