@@ -15,8 +15,10 @@ use crate::config::{
     Config, Interface, MAX_BASE, MIN_BASE, OnDown, Pattern, Primary, Setting, Steer, Table,
     UnlessDown,
 };
+use crate::diff::{Change, diff};
 use crate::memory::Memory;
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use crate::model::route::RouteKey;
 use crate::model::{Action, Link, Route, RouteKind, Rule, Snapshot};
 use crate::plan::{self, Plan};
 use crate::policy::without_ours;
@@ -103,12 +105,38 @@ pub fn live(snapshot: &Snapshot) -> Declared {
     declared
 }
 
+impl Declared {
+    /// Without what configuration does not say: that stays whoever's it is. A stale rule goes.
+    #[must_use]
+    pub fn without(&self, left: &[Left]) -> Declared {
+        let mut declared = self.clone();
+        for left in left {
+            match left {
+                Left::Rule(rule) => declared.rules.retain(|r| r != rule),
+                Left::Route(route) => declared.routes.retain(|r| r != route),
+                Left::Table(table) => {
+                    declared.rules.retain(|r| r.table() != Some(*table));
+                    declared.routes.retain(|r| r.table != *table);
+                }
+                Left::Stale(_) => {}
+            }
+        }
+        declared
+    }
+}
+
 /// The host without what is declared, and without what is ours.
 #[must_use]
 pub fn bare(snapshot: &Snapshot, declared: &Declared) -> Snapshot {
     let mut bare = without_ours(snapshot);
-    let routes: BTreeSet<Route> = declared.routes.iter().map(anybodys).collect();
-    bare.remove_routes(|r| routes.contains(&anybodys(r)));
+    let mut routes: BTreeMap<(u32, Prefix), Vec<&Route>> = BTreeMap::new();
+    for route in &declared.routes {
+        routes.entry((route.table, route.dst)).or_default().push(route);
+    }
+    bare.remove_routes(|r| {
+        let same = routes.get(&(r.table, r.dst));
+        same.is_some_and(|same| same.iter().any(|d| is_made_by(r, d)))
+    });
     let rules: BTreeSet<Rule> = declared.rules.iter().map(anybodys_rule).collect();
     let gone: Vec<Rule> =
         bare.rules().filter(|r| rules.contains(&anybodys_rule(r))).cloned().collect();
@@ -409,6 +437,56 @@ impl Import<'_> {
     }
 }
 
+/// The steps by which a host's own rules and routes are taken over: ours are there before theirs go,
+/// and a route of theirs that ours has the place of is replaced, so no packet sees the table without
+/// it. `bare` is the host without what is taken over, `plan` was made for it.
+///
+/// What is taken over is what is declared and really there, whoever's protocol it bears, but for
+/// what is left.
+#[must_use]
+pub fn takeover(snapshot: &Snapshot, bare: &Snapshot, plan: &Plan) -> Vec<Change> {
+    let is_taken = |r: &&Route| !r.is_ours() && !bare.routes_at(&r.key()).contains(r);
+    let mut theirs: BTreeMap<RouteKey, Vec<Route>> = BTreeMap::new();
+    for route in snapshot.routes().filter(is_taken) {
+        theirs.entry(route.key()).or_default().push(route.clone());
+    }
+    let mut changes = Vec::new();
+    for change in diff(&with_ours(snapshot, bare), plan) {
+        let Change::AddRoute(to) = &change else {
+            changes.push(change);
+            continue;
+        };
+        match theirs.get_mut(&to.key()).and_then(Vec::pop) {
+            Some(from) if from.kind == to.kind => {
+                changes.push(Change::ReplaceRoute { from, to: to.clone() });
+            }
+            // The kernel matches the kind when it replaces: these are two objects.
+            Some(from) => changes.extend([Change::DelRoute(from), change]),
+            None => changes.push(change),
+        }
+    }
+    let gone = snapshot
+        .rules()
+        .filter(|r| !r.is_ours() && !bare.rules_at(r.family, r.priority).contains(r));
+    changes.extend(gone.cloned().map(Change::DelRule));
+    // Routes with a gateway go before the connected ones that they lean on.
+    let mut left: Vec<Route> = theirs.into_values().flatten().collect();
+    left.sort_by_cached_key(|r| (r.hops.iter().all(|h| h.gateway.is_none()), r.key()));
+    changes.extend(left.into_iter().map(Change::DelRoute));
+    changes
+}
+
+/// The bare host with what is ours on it.
+fn with_ours(snapshot: &Snapshot, bare: &Snapshot) -> Snapshot {
+    let mut with = bare.clone();
+    snapshot.routes().filter(|r| r.is_ours()).for_each(|r| with.insert_route(r.clone()));
+    snapshot.rules().filter(|r| r.is_ours()).for_each(|r| with.insert_rule(r.clone()));
+    for link in snapshot.links() {
+        with.insert_link(link.clone());
+    }
+    with
+}
+
 /// Whether a table is one that somebody gives an uplink.
 fn is_own_table(table: u32) -> bool {
     !matches!(table, 0 | TABLE_MAIN | TABLE_LOCAL | TABLE_DEFAULT)
@@ -464,13 +542,20 @@ fn is_mark_of_ours(rule: &Rule, all: &[Rule]) -> bool {
     all.iter().any(|r| r.family == rule.family && r.not && r.fwmark == Some((0, mask)))
 }
 
-/// A route as anybody may have made it.
-fn anybodys(route: &Route) -> Route {
-    Route { protocol: 0, ..crate::diff::identity(route) }
+/// Whether a route is what a declared one of its table and destination comes to. Managers put in
+/// metrics, sources and scopes of their own, so those do not count.
+fn is_made_by(route: &Route, declared: &Route) -> bool {
+    let leads = |r: &Route| -> Vec<(u32, Option<IpAddr>)> {
+        if r.kind == RouteKind::Unicast {
+            r.hops.iter().map(|h| (h.link, h.gateway)).collect()
+        } else {
+            Vec::new() // IPv6 shows a refusal as one that leads to the loopback
+        }
+    };
+    route.kind == declared.kind && route.tos == declared.tos && leads(route) == leads(declared)
 }
 
 /// A rule likewise.
 fn anybodys_rule(rule: &Rule) -> Rule {
     Rule { protocol: 0, ..rule.clone() }
 }
-

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod export;
 pub mod extras;
 pub mod fault;
+pub mod import;
 pub mod plan;
 pub mod rival;
 pub mod status;
