@@ -282,6 +282,11 @@ impl Import<'_> {
             .filter(|p| !self.tables.contains_key(&p.uplink.link))
             .map(|p| (p.uplink.link, p.uplink.name.clone()))
             .collect();
+        // A recipe that leaves the first card to main does so for want of better, and clients on the
+        // second's subnet cannot reach it: only a layout like ours means it.
+        if !self.fails_closed() && !self.declared.rules.iter().any(is_local) {
+            return;
+        }
         let groups = &self.declared.groups;
         let joins = |link: u32| groups.is_empty() || groups.contains_key(&link);
         match &without[..] {

@@ -219,9 +219,6 @@ impl Reading<'_> {
         files: &BTreeMap<String, Vec<usize>>,
     ) -> String {
         let mut out = String::new();
-        for change in &outcome.changes {
-            let _ = writeln!(out, "{}", change.command(self.names));
-        }
         let _ = writeln!(out, "{} made", plural(outcome.changes.len(), "change"));
         if let Some(path) = config {
             let _ = writeln!(out, "wrote {path}");
