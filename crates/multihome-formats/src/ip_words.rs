@@ -10,10 +10,11 @@ mod route;
 mod rule;
 mod write;
 
+pub(crate) use multihome_core::model::names::word;
 pub(crate) use read::Context;
 pub(crate) use route::route;
 pub(crate) use rule::{Priorities, ReadRule, rule};
-pub(crate) use write::{is_plain, route_words, rule_words};
+pub(crate) use write::{route_words, rule_words};
 
 #[cfg(test)]
 mod tests;

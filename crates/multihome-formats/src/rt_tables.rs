@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use multihome_core::model::Route;
+use multihome_core::model::{Names, names};
 use multihome_core::policy::Policy;
 
 use crate::{At, File, Known, Place, Problem, Statement, Tree, What};
 
 /// Where the names of exported tables go.
 const PATH: &str = "/etc/iproute2/rt_tables.d/multihome-export.conf";
+/// The daemon's own names, which go when it goes.
+const DAEMONS: &str = "/etc/iproute2/rt_tables.d/multihome.conf";
 
 /// Where names are.
 pub(crate) fn places() -> [Place; 2] {
@@ -25,18 +27,25 @@ pub(crate) fn is_one(path: &str) -> bool {
     name == "rt_tables" || (path.contains("/rt_tables.d/") && name.ends_with(".conf"))
 }
 
+/// The names that stand in files: of tables those that the policy has, as far as they are one word
+/// without quotes, for most readers of `ip`'s words know none.
+pub(crate) fn usable(policy: &Policy, names: &Names) -> Names {
+    let plain = policy.table_names.iter().filter(|(_, name)| names::word(name) == name.as_str());
+    let tables = plain.map(|(id, name)| (*id, name.clone())).collect();
+    Names { links: names.links.clone(), tables }
+}
+
 /// The file that names the tables which are used, if any has a name that no other file gives it.
-pub(crate) fn file(policy: &Policy, there: &Tree) -> Option<File> {
-    let routes = policy.parts.iter().flat_map(|p| &p.routes).map(|e: &_| &e.what);
-    let used: BTreeSet<u32> = routes.map(|r: &Route| r.table).collect();
-    let rules = policy.parts.iter().flat_map(|p| &p.rules);
-    let used: BTreeSet<u32> = used.into_iter().chain(rules.filter_map(|e| e.what.table())).collect();
-    let others = there.iter().filter(|(path, _)| is_one(path) && *path != PATH);
+pub(crate) fn file(policy: &Policy, names: &Names, there: &Tree) -> Option<File> {
+    let routes = policy.parts.iter().flat_map(|p| &p.routes).map(|e| e.what.table);
+    let rules = policy.parts.iter().flat_map(|p| &p.rules).filter_map(|e| e.what.table());
+    let used: BTreeSet<u32> = routes.chain(rules).collect();
+    let others = there.iter().filter(|(path, _)| is_one(path) && *path != PATH && *path != DAEMONS);
     let known: BTreeSet<(u32, &str)> = others.flat_map(|(_, t)| lines(t)).collect();
-    let new = policy
-        .table_names
-        .iter()
-        .filter(|(id, name)| used.contains(id) && !known.contains(&(**id, name.as_str())));
+    let new = usable(policy, names)
+        .tables
+        .into_iter()
+        .filter(|(id, name)| used.contains(id) && !known.contains(&(*id, name.as_str())));
     let mut text = String::from(
         "# Written by `multihome export`: the names of its tables, for `ip` and the files that use \
          them.\n",
@@ -103,7 +112,8 @@ mod tests {
         let text = "# c\n255\tlocal\n1 mgt\n\n 0x2  data # x\n".to_owned();
         let there = Tree::from([("/etc/iproute2/rt_tables".to_owned(), text)]);
         let (statements, known) = read(&there, &Known::default()).unwrap();
-        let read: Vec<(usize, What)> = statements.into_iter().map(|s| (s.at.line, s.what)).collect();
+        let read: Vec<(usize, What)> =
+            statements.into_iter().map(|s| (s.at.line, s.what)).collect();
         let name = |id, name: &str| What::TableName(id, name.to_owned());
         assert_eq!(read, [(3, name(1, "mgt")), (5, name(2, "data"))]);
         assert_eq!(known.tables["data"], 2);

@@ -21,6 +21,24 @@ const REDIRECTIONS: [&str; 8] = [
     "2>&1",
 ];
 
+/// The lines of a script, each with its number: those that end with a backslash go on in the next.
+/// A comment does not.
+pub(crate) fn lines(text: &str) -> Vec<(usize, String)> {
+    let mut out: Vec<(usize, String)> = Vec::new();
+    let mut goes_on = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let is_comment = !goes_on && line.trim_start().starts_with('#');
+        let part = line.strip_suffix('\\').filter(|_| !is_comment);
+        let text = part.unwrap_or(line);
+        match out.last_mut() {
+            Some((_, before)) if goes_on => before.push_str(text),
+            _ => out.push((number, text.to_owned())),
+        }
+        goes_on = part.is_some();
+    }
+    out
+}
+
 /// The commands of a line. What only keeps a failure from counting (`|| true`) is left out.
 pub(crate) fn commands(line: &str, variable: Variable<'_>) -> Result<Vec<Vec<String>>, String> {
     let mut commands = Vec::new();
@@ -103,7 +121,10 @@ fn double_quoted(
 }
 
 /// The value of the one variable that is known, as `$NAME` or `${NAME}`.
-fn expanded<'a>(chars: &mut Peekable<Chars<'_>>, variable: Variable<'a>) -> Result<&'a str, String> {
+fn expanded<'a>(
+    chars: &mut Peekable<Chars<'_>>,
+    variable: Variable<'a>,
+) -> Result<&'a str, String> {
     let braced = chars.next_if_eq(&'{').is_some();
     let mut name = String::new();
     while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
@@ -144,8 +165,20 @@ mod tests {
     #[test]
     fn what_a_shell_would_compute_is_refused() {
         for line in [
-            "ip $x", "ip `x`", "ip $(x)", "ip a | b", "ip a & b", "ip a > b", "ip *", "ip 'a", "ip \"a",
-            "a || b", "ip \"$x\"", "ip {a,b}", "ip ${IFACE", "ip \\",
+            "ip $x",
+            "ip `x`",
+            "ip $(x)",
+            "ip a | b",
+            "ip a & b",
+            "ip a > b",
+            "ip *",
+            "ip 'a",
+            "ip \"a",
+            "a || b",
+            "ip \"$x\"",
+            "ip {a,b}",
+            "ip ${IFACE",
+            "ip \\",
         ] {
             assert!(read(line).is_err(), "{line}");
         }

@@ -75,11 +75,7 @@ pub(crate) fn route<S: AsRef<str>>(words: &[S], context: &Context<'_>) -> Result
 
 impl Draft<'_> {
     /// The words that say where it leads, and who made it.
-    fn word<S: AsRef<str>>(
-        &mut self,
-        word: &str,
-        words: &mut Words<'_, S>,
-    ) -> Result<(), String> {
+    fn word<S: AsRef<str>>(&mut self, word: &str, words: &mut Words<'_, S>) -> Result<(), String> {
         match word {
             "src" => {
                 let value = words.value(word)?;
@@ -247,7 +243,8 @@ impl Draft<'_> {
         let Some((name, id)) = known.copied() else { return Ok(false) };
         let mut value = words.value(word)?;
         // `iproute_modify` reads no `lock` behind these; the timer is locked anyway.
-        let takes_lock = !matches!(name, "features" | "quickack" | "fastopen_no_cookie" | "rto_min");
+        let takes_lock =
+            !matches!(name, "features" | "quickack" | "fastopen_no_cookie" | "rto_min");
         if takes_lock && value == "lock" {
             self.lock(id);
             value = words.value(word)?;
@@ -317,17 +314,16 @@ impl Draft<'_> {
     fn way(&self, family: Family) -> Result<Vec<Hop>, String> {
         let leads = !matches!(
             self.kind,
-            RouteKind::Blackhole
-                | RouteKind::Unreachable
-                | RouteKind::Prohibit
-                | RouteKind::Throw
+            RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Throw
         );
         let lo = self.context.known.links.get("lo").copied().unwrap_or(1);
         let is_named = self.gateway.is_some() || self.dev.is_some() || !self.hops.is_empty();
         match leads {
             // IPv6 puts them onto the loopback device itself (`fib6_nh_init`).
             false if family == Family::V6 && self.dev.is_none_or(|d| d == lo) => Ok(Vec::new()),
-            false if is_named => Err(format!("a route that is `{}` leads nowhere", self.kind.word())),
+            false if is_named => {
+                Err(format!("a route that is `{}` leads nowhere", self.kind.word()))
+            }
             false => Ok(Vec::new()),
             true if !self.hops.is_empty() => Ok(self.hops.clone()),
             true if !is_named => Err("neither `via` nor `dev`".to_owned()),

@@ -7,7 +7,9 @@ use multihome_core::model::rule::{DSCP_FULL, FLOWLABEL_FULL};
 use multihome_core::model::{Action, Rule};
 use multihome_core::prefix::{Family, Prefix};
 
-use super::read::{Context, Network, Words, masked, number, number64, protocol, settle, short, tos};
+use super::read::{
+    Context, Network, Words, masked, number, number64, protocol, settle, short, tos,
+};
 
 /// A rule that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +40,7 @@ struct Draft<'a> {
 }
 
 /// Reads what stands behind `ip rule add`.
-pub(crate) fn rule<S: AsRef<str>>(
-    words: &[S],
-    context: &Context<'_>,
-) -> Result<ReadRule, String> {
+pub(crate) fn rule<S: AsRef<str>>(words: &[S], context: &Context<'_>) -> Result<ReadRule, String> {
     let mut draft = Draft {
         context,
         family: context.family,
@@ -112,11 +111,7 @@ impl Draft<'_> {
     }
 
     /// Everything else: where it stands and what it does.
-    fn rest<S: AsRef<str>>(
-        &mut self,
-        word: &str,
-        words: &mut Words<'_, S>,
-    ) -> Result<(), String> {
+    fn rest<S: AsRef<str>>(&mut self, word: &str, words: &mut Words<'_, S>) -> Result<(), String> {
         match word {
             "lookup" => self.table = Some(self.context.table(words.value(word)?)?),
             "sup_pl" => self.suppress_prefixlength(words.number(word)?)?,

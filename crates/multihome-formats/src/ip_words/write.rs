@@ -1,9 +1,8 @@
 //! Routes and rules as arguments of `ip`.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use multihome_core::model::names::{self, TABLE_MAIN};
+use multihome_core::model::names::TABLE_MAIN;
 use multihome_core::model::{Action, Names, Route, RouteKind, Rule};
 use multihome_core::prefix::Family;
 
@@ -16,10 +15,8 @@ use super::route::default_scope;
 pub(crate) fn route_words(route: &Route, names: &Names) -> String {
     let mut words = route.display(names).replace(" rto_min lock ", " rto_min ");
     let mut said = String::new();
-    let is_locals = matches!(
-        route.kind,
-        RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast
-    );
+    let is_locals =
+        matches!(route.kind, RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast);
     if is_locals && route.table == TABLE_MAIN {
         said.push_str(" table main");
     }
@@ -51,9 +48,4 @@ pub(crate) fn rule_words(rule: &Rule, names: &Names) -> String {
         _ => words.to_owned(),
     };
     format!("{words} priority {}", rule.priority)
-}
-
-/// Whether a name is one word wherever it stands, without quotes.
-pub(crate) fn is_plain(name: &str) -> bool {
-    matches!(names::word(name), Cow::Borrowed(_))
 }
