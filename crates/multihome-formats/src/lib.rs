@@ -9,16 +9,25 @@
 //! several share stands beside them: [`ip_words`] for those who write what `ip` reads, `ini` and
 //! `yaml` for the others.
 
+mod bracket;
 mod cloud_init;
 mod gap;
 mod ifcfg;
 mod ifupdown;
+mod ip_command;
 mod ip_words;
 mod iproute2;
 mod netplan;
 mod networkd;
 mod networkmanager;
 mod nmstate;
+mod notes;
+mod purpose;
+mod rt_tables;
+mod sheet;
+mod shell;
+#[cfg(test)]
+mod testing_ip;
 mod wicked;
 
 use std::collections::{BTreeMap, BTreeSet};
