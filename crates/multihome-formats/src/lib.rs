@@ -11,15 +11,22 @@
 
 mod cloud_init;
 mod gap;
+mod glob;
 mod ifcfg;
 mod ifupdown;
+mod ini;
 mod ip_words;
 mod iproute2;
 mod netplan;
 mod networkd;
 mod networkmanager;
 mod nmstate;
+mod notes;
+mod purpose;
+mod value;
 mod wicked;
+#[cfg(test)]
+mod testing_yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
