@@ -211,7 +211,7 @@ impl Format {
 /// Writes a policy as a system's files, beside or into those that are there.
 #[must_use]
 pub fn export(format: Format, policy: &Policy, names: &Names, there: &Tree) -> Export {
-    match format {
+    let mut export = match format {
         Format::Ifcfg => ifcfg::export(policy, names, there),
         Format::Ifupdown => ifupdown::export(policy, names, there),
         Format::Networkd => networkd::export(policy, names, there),
@@ -221,7 +221,29 @@ pub fn export(format: Format, policy: &Policy, names: &Names, there: &Tree) -> E
         Format::Wicked => wicked::export(policy, names, there),
         Format::Iproute2 => iproute2::export(policy, names, there),
         Format::CloudInit => cloud_init::export(policy, names, there),
+    };
+    sysctls(policy, &mut export);
+    export.files.sort_by(|a, b| a.path.cmp(&b.path));
+    export
+}
+
+/// Sysctls are the same to all systems: files that systemd-sysctl and procps read.
+fn sysctls(policy: &Policy, export: &mut Export) {
+    if policy.sysctls.is_empty() {
+        return;
     }
+    let mut text = String::from(
+        "# Written by `multihome export`.\n# Answers of the same subnet's cards, and strict filters \
+         that would drop requests.\n",
+    );
+    for (path, value) in &policy.sysctls {
+        // Names of links may have dots; `/` parts as well (sysctl.d(5)).
+        text.push_str(&format!("{path} = {value}\n"));
+    }
+    let path = "/etc/sysctl.d/90-multihome.conf";
+    export.next.insert(0, format!("sysctl -p {path}"));
+    export.undo.push(format!("rm {path}"));
+    export.files.push(File { path: path.into(), mode: 0o644, text, extends: false });
 }
 
 /// Reads what a system's files say of routes and rules.

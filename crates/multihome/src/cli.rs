@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use multihome_formats::Format;
 
 pub use crate::supposed::Supposed;
 
@@ -64,6 +65,8 @@ pub enum Command {
     Doctor(Reading),
     /// Write what the kernel holds, for `--snapshot` and for bug reports
     Snapshot(Json),
+    /// Write the plan as another system's files, for hosts that are to keep it without multihome
+    Export(ExportArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -207,6 +210,50 @@ pub enum DiagramFormat {
     Dot,
 }
 
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Whose files to write
+    #[arg(long, value_enum)]
+    pub format: FileFormat,
+    /// Write them below this directory, as if it were /; without it they are only shown
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Write also over files that are there and say something else
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Where the files that are there are read, to extend them and not to stand in their way: /, or
+    /// nowhere with --snapshot
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Options of reading commands.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// Systems that keep routes and rules in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    /// initscripts: route-IF and rule-IF (RHEL's network-scripts)
+    Ifcfg,
+    /// Debian's /etc/network/interfaces
+    Ifupdown,
+    /// systemd-networkd: a drop-in beside each active .network file
+    Networkd,
+    /// NetworkManager's keyfiles
+    Networkmanager,
+    /// netplan's YAML
+    Netplan,
+    /// nmstate's YAML
+    Nmstate,
+    /// SUSE's wicked: ifroute-IF and ifrule-IF
+    Wicked,
+    /// A script of ip commands, and a unit that runs it
+    Iproute2,
+    /// cloud-init's network configuration
+    CloudInit,
+}
+
 /// Options of `down`.
 #[derive(Debug, Args)]
 pub struct DownArgs {
@@ -297,6 +344,22 @@ pub enum LogLevel {
     Debug,
     /// Each event
     Trace,
+}
+
+impl From<FileFormat> for Format {
+    fn from(format: FileFormat) -> Format {
+        match format {
+            FileFormat::Ifcfg => Format::Ifcfg,
+            FileFormat::Ifupdown => Format::Ifupdown,
+            FileFormat::Networkd => Format::Networkd,
+            FileFormat::Networkmanager => Format::Networkmanager,
+            FileFormat::Netplan => Format::Netplan,
+            FileFormat::Nmstate => Format::Nmstate,
+            FileFormat::Wicked => Format::Wicked,
+            FileFormat::Iproute2 => Format::Iproute2,
+            FileFormat::CloudInit => Format::CloudInit,
+        }
+    }
 }
 
 impl From<LogLevel> for log::LevelFilter {

@@ -12,6 +12,7 @@ mod demo;
 mod departures;
 mod engine;
 mod error;
+mod files;
 mod host;
 mod kept;
 mod logger;

@@ -74,6 +74,15 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     self::text(&text)
 }
 
+/// Prints what somebody should know although nothing failed.
+pub fn warnings(warnings: &[String]) {
+    let mut err = io::stderr().lock();
+    for warning in warnings {
+        // There is nowhere to say that stderr is gone.
+        let _ = err.write_all(words::message("warning: ", warning).as_bytes());
+    }
+}
+
 /// Prints why the command failed and what to do about it.
 pub fn error(failure: &Failure) {
     let mut err = io::stderr().lock();

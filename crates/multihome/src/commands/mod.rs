@@ -5,6 +5,7 @@ mod config;
 mod diagram;
 mod doctor;
 mod explain;
+mod export;
 mod hook;
 mod read;
 mod verify;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Apply(args) => change::apply(named, args),
         Command::Down(args) => change::down(named, args),
         Command::Run => daemon::run(cli.config.clone()),
+        Command::Export(args) => export::export(named, args),
         Command::Config(ConfigCommand::Check { file }) => config::check(file.as_deref().or(named)),
         Command::Config(ConfigCommand::Show(args)) => config::show(named, args),
         Command::Hook(args) => Ok(hook::hook(named, args)),

@@ -6,6 +6,7 @@ pub mod diagram;
 pub mod doctor;
 pub mod doubt;
 pub mod explain;
+pub mod export;
 pub mod extras;
 pub mod fault;
 pub mod plan;

@@ -8,13 +8,20 @@
 //!
 //! Nothing in a policy bears our protocol number: what another system makes is that system's.
 
+mod build;
+mod local;
+pub mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::config::Config;
-use crate::model::{Address, ReturnPath, Route, Rule, Snapshot};
-use crate::plan::Plan;
+pub use build::of;
+pub use words::Word;
+
+use crate::model::netfilter::Held;
+use crate::model::{Address, Link, ReturnPath, Route, Rule, Snapshot};
 use crate::prefix::{Family, Prefix};
 
 /// What others are to keep: a plan in the words of one format.
@@ -46,7 +53,7 @@ pub struct Part {
     /// The families in which a lease or an advertisement brought its addresses.
     pub leased: BTreeSet<Family>,
     /// The gateways of main's defaults by this link.
-    pub gateways: Vec<std::net::IpAddr>,
+    pub gateways: Vec<IpAddr>,
     /// The link group that it joins.
     pub group: Option<u32>,
     /// Routes, in the order in which they can be added: tables, then purposes.
@@ -91,68 +98,6 @@ pub enum Purpose {
     Bound,
 }
 
-/// Something that a rule, a route or a system says, and that not every format can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Word {
-    /// `iif` of a rule.
-    Iif,
-    /// `oif` of a rule.
-    Oif,
-    /// `not` of a rule.
-    Not,
-    /// `fwmark` of a rule, with a mask.
-    Fwmark,
-    /// `tos` of a rule.
-    Tos,
-    /// `dscp` of a rule.
-    Dscp,
-    /// `ipproto` of a rule.
-    Ipproto,
-    /// `sport` and `dport` of a rule.
-    Ports,
-    /// `uidrange` of a rule.
-    Uidrange,
-    /// `goto` and `nop` of a rule.
-    Goto,
-    /// A rule that refuses.
-    RefusingRule,
-    /// `suppress_prefixlength` of a rule.
-    SuppressPrefixlength,
-    /// `suppress_ifgroup` of a rule, and the group of a link.
-    SuppressIfgroup,
-    /// Anything else that a rule says.
-    OtherRule,
-    /// A route that refuses.
-    RefusingRoute,
-    /// A route of another kind than unicast that does not refuse.
-    OtherKind,
-    /// `src` of a route.
-    Prefsrc,
-    /// `scope` of a route.
-    Scope,
-    /// `tos` of a route.
-    RouteTos,
-    /// `mtu` of a route.
-    Mtu,
-    /// Another of the metrics of a path.
-    PathMetrics,
-    /// `onlink`.
-    Onlink,
-    /// Several nexthops.
-    Multipath,
-    /// A gateway of the other family.
-    OtherFamily,
-    /// `pref` of RFC 4191.
-    Preference,
-    /// `from` of an IPv6 route.
-    SourceSpecific,
-    /// Commands beside the routes: the nft table can be made.
-    Commands,
-    /// Main's own routes, which this system's files hold in the same words.
-    MainRoutes,
-}
-
 /// What could not be said as the plan has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -191,7 +136,7 @@ pub enum Gap {
         /// What it is for.
         purpose: Purpose,
     },
-    /// A rule for a network stands in for those of single addresses or the other way round, for the
+    /// Rules for single addresses stand in for one for their network: this host forwards, and the
     /// format cannot say `iif lo`.
     Addresses {
         /// The uplink.
@@ -199,17 +144,22 @@ pub enum Gap {
         /// The network that the plan has a rule for.
         prefix: Prefix,
         /// The addresses that have rules instead.
-        addresses: Vec<std::net::IpAddr>,
+        addresses: Vec<IpAddr>,
     },
     /// A rule is for an address that a lease brought: another address has none.
     Leased {
         /// The uplink.
         uplink: String,
         /// The address.
-        address: std::net::IpAddr,
+        address: IpAddr,
     },
     /// Replies of published ports are not led home.
     PublishedPorts,
+    /// An uplink is down: what its table had is not known.
+    Down {
+        /// The uplink.
+        uplink: String,
+    },
     /// A side of an uplink is left out, for the plan leaves it as it is.
     Frozen {
         /// The uplink.
@@ -219,9 +169,37 @@ pub enum Gap {
     },
 }
 
-/// The plan in the words that a format has.
+/// The host as it is when a policy is all that keeps it: nothing of ours, and what the policy has.
 #[must_use]
-pub fn of(snapshot: &Snapshot, config: &Config, plan: &Plan, words: &BTreeSet<Word>) -> Policy {
-    let _ = (snapshot, config, plan, words);
-    Policy::default()
+pub fn alone(snapshot: &Snapshot, policy: &Policy) -> Snapshot {
+    let mut alone = without_ours(snapshot);
+    for part in &policy.parts {
+        for entry in &part.routes {
+            alone.insert_route(entry.what.clone());
+        }
+        for entry in &part.rules {
+            alone.insert_rule(entry.what.clone());
+        }
+        if let (Some(group), Some(link)) = (part.group, alone.link(part.link).cloned()) {
+            alone.insert_link(Link { group, ..link });
+        }
+    }
+    if let Some(netfilter) = &mut alone.netfilter {
+        netfilter.table = policy.return_path.clone().map_or(Held::Absent, Held::Whole);
+    }
+    for (path, value) in &policy.sysctls {
+        alone.sysctls.insert(path.clone(), value.clone());
+    }
+    alone
+}
+
+/// The host without what is ours.
+pub(crate) fn without_ours(snapshot: &Snapshot) -> Snapshot {
+    let mut without = snapshot.clone();
+    without.remove_routes(Route::is_ours);
+    let ours: Vec<Rule> = snapshot.rules().filter(|r| r.is_ours()).cloned().collect();
+    for rule in &ours {
+        without.remove_rule(rule);
+    }
+    without
 }

@@ -1,0 +1,427 @@
+//! From a plan to a policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::words::{self, Word};
+use super::{Entry, Gap, Part, Policy, Purpose, local};
+use crate::config::{BAND, Config};
+use crate::cover;
+use crate::model::address::IFA_F_PERMANENT;
+use crate::model::names::TABLE_MAIN;
+use crate::model::route::RTPROT_BOOT;
+use crate::model::{Action, Address, Route, RouteKind, Rule, Snapshot};
+use crate::plan::{Note, Plan, Planned, Returning};
+use crate::prefix::{Family, Prefix, is_global};
+use crate::return_path;
+use crate::rules::{self, OIF_OFFSET};
+use crate::uplink::Side;
+
+/// The plan in the words that a format has.
+#[must_use]
+pub fn of(snapshot: &Snapshot, config: &Config, plan: &Plan, words: &BTreeSet<Word>) -> Policy {
+    let mut uplinks: BTreeSet<u32> = plan.uplinks.iter().map(|p| p.uplink.link).collect();
+    // What leads somewhere without an address of its own joins the group, too.
+    uplinks.extend(plan.groups.iter().filter(|(_, g)| **g == config.group()).map(|(l, _)| *l));
+    let mut builder = Builder { snapshot, config, plan, words, uplinks, policy: Policy::default() };
+    builder.build();
+    builder.policy
+}
+
+struct Builder<'a> {
+    snapshot: &'a Snapshot,
+    config: &'a Config,
+    plan: &'a Plan,
+    words: &'a BTreeSet<Word>,
+    /// All links that lead somewhere.
+    uplinks: BTreeSet<u32>,
+    policy: Policy,
+}
+
+impl Builder<'_> {
+    fn build(&mut self) {
+        for planned in &self.plan.uplinks {
+            let part = self.part(planned);
+            self.policy.parts.push(part);
+        }
+        self.front();
+        self.end_of_jumps();
+        self.policy.sysctls = self.plan.sysctls.clone();
+        match &self.plan.return_path {
+            Returning::Table(table) if self.has(Word::Commands) => {
+                self.policy.return_path = Some(table.clone());
+            }
+            Returning::Table(_) => self.gap(Gap::PublishedPorts),
+            Returning::Unknown | Returning::Nothing => {}
+        }
+        let used = self.plan.uplinks.iter().filter_map(|p| p.table);
+        for table in used {
+            let names = [&self.snapshot.table_names, &self.plan.new_table_names];
+            if let Some(name) = names.iter().find_map(|n| n.get(&table)) {
+                self.policy.table_names.insert(table, name.clone());
+            }
+        }
+        for part in &mut self.policy.parts {
+            part.rules.sort_by_key(|e| (e.what.family, e.what.priority));
+        }
+        self.policy.parts.retain(|p| !p.rules.is_empty() || !p.routes.is_empty());
+        self.policy.gaps.sort();
+        self.policy.gaps.dedup();
+    }
+
+    fn has(&self, word: Word) -> bool {
+        self.words.contains(&word)
+    }
+
+    fn gap(&mut self, gap: Gap) {
+        self.policy.gaps.push(gap);
+    }
+
+    fn part(&mut self, planned: &Planned) -> Part {
+        let uplink = &planned.uplink;
+        let link = self.snapshot.link(uplink.link);
+        let addresses: Vec<Address> = self
+            .snapshot
+            .addresses_in_order(uplink.link)
+            .into_iter()
+            .filter(|a| is_global(a.local))
+            .cloned()
+            .collect();
+        let leased = addresses.iter().filter(|a| a.flags & IFA_F_PERMANENT == 0);
+        let leased: BTreeSet<Family> = leased.map(Address::family).collect();
+        let mut part = Part {
+            link: uplink.link,
+            name: uplink.name.clone(),
+            mac: link.and_then(|l| l.permanent_address.clone().or_else(|| l.address.clone())),
+            gateways: self.main_gateways(uplink.link),
+            addresses,
+            leased,
+            group: self.group(planned),
+            routes: Vec::new(),
+            rules: Vec::new(),
+        };
+        self.main_routes(&mut part);
+        let Some(table) = planned.table else { return part };
+        if !uplink.up {
+            self.gap(Gap::Down { uplink: uplink.name.clone() });
+        }
+        for family in &planned.frozen {
+            self.gap(Gap::Frozen { uplink: uplink.name.clone(), family: *family });
+        }
+        for side in uplink.sides.iter().filter(|s| !planned.frozen.contains(&s.family)) {
+            self.table(&mut part, side.family, table);
+            self.rules(&mut part, planned, side, table);
+        }
+        part
+    }
+
+    /// The link group, where it is ours to set.
+    fn group(&self, planned: &Planned) -> Option<u32> {
+        let keeps =
+            |n: &Note| matches!(n, Note::KeepsGroup { name, .. } if *name == planned.uplink.name);
+        let wanted = self.has(Word::SuppressIfgroup)
+            && self.config.owns_group()
+            && !self.plan.notes.iter().any(keeps);
+        wanted.then(|| self.config.group())
+    }
+
+    fn main_gateways(&self, link: u32) -> Vec<IpAddr> {
+        let mut gateways = Vec::new();
+        for family in Family::BOTH {
+            let defaults = self.snapshot.main_defaults(family);
+            let hops = defaults.iter().flat_map(|r| &r.hops).filter(|h| h.link == link);
+            gateways.extend(hops.filter_map(|h| h.gateway).take(1));
+        }
+        gateways
+    }
+
+    /// What somebody typed into main: the files of those who speak `ip`'s words hold it in the same
+    /// words, and after a boot nobody else would.
+    fn main_routes(&mut self, part: &mut Part) {
+        if !self.has(Word::MainRoutes) {
+            return;
+        }
+        let by_hand = self.snapshot.routes_in(TABLE_MAIN).filter(|r| {
+            r.protocol == RTPROT_BOOT
+                && r.kind == RouteKind::Unicast
+                && r.hops.first().is_some_and(|h| h.link == part.link)
+        });
+        let by_hand: Vec<Route> = by_hand.map(crate::diff::identity).collect();
+        for route in by_hand {
+            self.route(part, route, Purpose::Main);
+        }
+    }
+
+    fn table(&mut self, part: &mut Part, family: Family, table: u32) {
+        let plan = self.plan;
+        let of_table = plan.routes.iter().filter(|r| r.table == table && r.family() == family);
+        for route in of_table {
+            let purpose = match route {
+                r if r.refuses() => Purpose::Refusal,
+                r if r.dst.is_default() => Purpose::Default,
+                _ => Purpose::Network,
+            };
+            let mut route = route.clone();
+            route.protocol = RTPROT_BOOT;
+            if part.leased.contains(&family) {
+                // The next lease may bring another address, and a route with a source that the host
+                // does not have is refused ("Invalid prefsrc address").
+                route.prefsrc = None;
+            }
+            self.route(part, route, purpose);
+        }
+    }
+
+    fn route(&mut self, part: &mut Part, route: Route, purpose: Purpose) {
+        let lacks: BTreeSet<Word> = &words::of_route(&route) - self.words;
+        let uplink = part.name.clone();
+        let Some(what) = words::without(&route, &lacks) else {
+            self.gap(Gap::RouteLeftOut { uplink, route, lacks });
+            return;
+        };
+        // A scope is the same as its gateway says, but for what nobody uses.
+        if lacks.iter().any(|w| *w != Word::Scope) {
+            self.gap(Gap::RouteShortened { uplink, route, lacks });
+        }
+        part.routes.push(Entry { what, purpose });
+    }
+
+    fn rules(&mut self, part: &mut Part, planned: &Planned, side: &Side, table: u32) {
+        let family = side.family;
+        let priority = rules::priority(self.config, planned.number);
+        for (prefix, iif) in self.sources(part, planned, side) {
+            for local in self.locals(family) {
+                let local = Rule { from: Some(prefix), iif: iif.clone(), ..local };
+                self.rule(part, local, Purpose::Local);
+            }
+            let home =
+                Rule { from: Some(prefix), iif, ..made(family, priority, Action::Lookup(table)) };
+            self.rule(part, home, Purpose::Home);
+        }
+        let bound = Rule {
+            oif: Some(part.name.clone()),
+            ..made(family, OIF_OFFSET + planned.number, Action::Lookup(table))
+        };
+        self.rule(part, bound, Purpose::Bound);
+    }
+
+    /// The sources of an uplink's rules, with what tells that they are for what the host sends.
+    fn sources(
+        &mut self,
+        part: &Part,
+        planned: &Planned,
+        side: &Side,
+    ) -> Vec<(Prefix, Option<String>)> {
+        let family = side.family;
+        let uplink = || part.name.clone();
+        let of_family = planned.prefixes.iter().filter(|p| p.family() == family);
+        let mut sources: BTreeSet<Prefix> = of_family.copied().collect();
+        for address in side.addresses.iter().filter(|a| a.flags & IFA_F_PERMANENT == 0) {
+            let host = Prefix::host(address.local);
+            if !sources.contains(&host) {
+                continue;
+            }
+            // Whatever address of its network the next lease brings is then led home as well.
+            let network = address.network();
+            if self.is_alone(part.link, network) && self.tells_own(family) {
+                sources.remove(&host);
+                sources.insert(network);
+            } else {
+                self.gap(Gap::Leased { uplink: uplink(), address: address.local });
+            }
+        }
+        let mut out = Vec::new();
+        for prefix in &sources {
+            let inside_another = sources.iter().any(|s| s != prefix && s.covers(prefix));
+            match rules::only_own_traffic(*prefix) {
+                _ if inside_another => {}
+                None => out.push((*prefix, None)),
+                Some(lo) if self.has(Word::Iif) => out.push((*prefix, Some(lo))),
+                // Nothing else could have such a source.
+                Some(_) if !return_path::forwards(self.snapshot, family) => {
+                    out.push((*prefix, None))
+                }
+                Some(_) => {
+                    let held = side.addresses.iter().map(|a| a.local);
+                    let held: Vec<IpAddr> = held.filter(|a| prefix.contains(*a)).collect();
+                    out.extend(held.iter().map(|a| (Prefix::host(*a), None)));
+                    let gap = Gap::Addresses { uplink: uplink(), prefix: *prefix, addresses: held };
+                    self.gap(gap);
+                }
+            }
+        }
+        out
+    }
+
+    /// Whether a rule for a network is for what this host sends and nothing else.
+    fn tells_own(&self, family: Family) -> bool {
+        self.has(Word::Iif) || !return_path::forwards(self.snapshot, family)
+    }
+
+    /// Whether nothing else on the host has an address in a network, or a network around it.
+    fn is_alone(&self, link: u32, network: Prefix) -> bool {
+        let reserved = cover::reserved(network.family()).iter().any(|r| r.overlaps(&network));
+        !network.is_host()
+            && !reserved
+            && !self.snapshot.addresses().any(|a| {
+                a.link != link
+                    && a.family() == network.family()
+                    && (network.contains(a.local) || a.network().overlaps(&network))
+            })
+    }
+
+    /// What is asked of local networks in front of a source's own table: main, and what a split
+    /// tunnel has; without a source.
+    fn locals(&self, family: Family) -> Vec<Rule> {
+        let band = self.config.base.value..self.config.base.value + BAND;
+        let planned = self.plan.rules.iter().filter(|r| {
+            r.family == family
+                && band.contains(&r.priority)
+                && r.suppress_ifgroup.is_some()
+                && r.from.is_some()
+        });
+        let asked: BTreeSet<(u32, Option<(u32, u32)>)> =
+            planned.filter_map(|r| Some((r.table()?, r.fwmark))).collect();
+        // Main first, as the plan has it.
+        let mut asked: Vec<_> = asked.into_iter().collect();
+        asked.sort_by_key(|(table, _)| *table != TABLE_MAIN);
+        let local = |(table, fwmark)| Rule {
+            fwmark,
+            suppress_prefixlength: Some(rules::suppressed_length(family)),
+            suppress_ifgroup: Some(self.config.group()),
+            ..made(family, self.config.base.value, Action::Lookup(table))
+        };
+        asked.into_iter().map(local).collect()
+    }
+
+    /// Puts a rule in, or what stands in for it.
+    fn rule(&mut self, part: &mut Part, rule: Rule, purpose: Purpose) {
+        let spelt = match (rule.suppress_ifgroup, rule.table()) {
+            (Some(_), Some(table)) if !self.has(Word::SuppressIfgroup) && !rule.not => {
+                let networks = local::networks(self.snapshot, rule.family, table, &self.uplinks);
+                let spelt = local::spelt_out(&rule, &networks);
+                let mut known = networks;
+                if let Some(Gap::LaterNetworks { networks }) =
+                    self.policy.gaps.iter_mut().find(|g| matches!(g, Gap::LaterNetworks { .. }))
+                {
+                    known.retain(|n| !networks.contains(n));
+                    networks.extend(known);
+                } else {
+                    self.gap(Gap::LaterNetworks { networks: known });
+                }
+                spelt
+            }
+            _ => vec![rule],
+        };
+        for rule in spelt {
+            let lacks: BTreeSet<Word> = &words::of_rule(&rule) - self.words;
+            if lacks.is_empty() {
+                part.rules.push(Entry { what: rule, purpose });
+            } else {
+                let uplink = Some(part.name.clone());
+                self.gap(Gap::RuleLeftOut { uplink, rule, lacks, purpose });
+            }
+        }
+    }
+
+    /// What is asked before the block: jumps, marks, steering. Each goes to the uplink whose table or
+    /// source it names, what is everybody's to the first.
+    fn front(&mut self) {
+        let base = self.config.base.value;
+        let plan = self.plan;
+        let steered: BTreeSet<&Rule> = plan.steered.iter().flat_map(|s| &s.rules).collect();
+        let first_steer: BTreeMap<Family, u32> = Family::BOTH
+            .into_iter()
+            .filter_map(|f| {
+                let of = steered.iter().filter(|r| r.family == f);
+                Some((f, of.map(|r| r.priority).min()?))
+            })
+            .collect();
+        let marked = self.has(Word::Commands);
+        let in_front = plan.rules.iter().filter(|r| r.priority < base && r.oif.is_none());
+        for rule in in_front {
+            let is_past = matches!(rule.action, Action::Goto(_))
+                && first_steer.get(&rule.family).is_some_and(|p| rule.priority + 1 == *p);
+            let purpose = match rule {
+                r if steered.contains(r) || is_past => Purpose::Steer,
+                r if matches!(r.action, Action::Goto(_)) || r.table() == Some(255) => Purpose::Jump,
+                _ => Purpose::Mark,
+            };
+            // A mark that nobody sets is asked for nothing.
+            let is_mark = purpose == Purpose::Mark && rule.iif.is_none();
+            if is_mark && !marked {
+                continue;
+            }
+            let mut rule = Rule { protocol: 0, ..rule.clone() };
+            if purpose == Purpose::Steer && !self.has(Word::Goto) {
+                // Behind the block whoever has a source of an uplink's has gone home already, so no
+                // jump is needed but for the other addresses.
+                let Some(behind) = behind(base, &rule) else { continue };
+                rule.priority = behind;
+                if is_past {
+                    rule.action = Action::Lookup(TABLE_MAIN);
+                }
+            }
+            self.place(rule, purpose);
+        }
+    }
+
+    fn place(&mut self, rule: Rule, purpose: Purpose) {
+        let is_of = |p: &Planned| {
+            rule.table().is_some() && rule.table() == p.table
+                || rule.from.is_some_and(|f| p.prefixes.contains(&f))
+        };
+        let link = self.plan.uplinks.iter().find(|p| is_of(p)).map(|p| p.uplink.link);
+        let at = link.and_then(|l| self.policy.parts.iter().position(|p| p.link == l)).unwrap_or(0);
+        if at >= self.policy.parts.len() {
+            return;
+        }
+        let mut part = self.policy.parts.remove(at);
+        self.rule(&mut part, rule, purpose);
+        self.policy.parts.insert(at, part);
+    }
+
+    /// A jump to a priority that no rule has leads nowhere (`fib_rules_lookup` passes over it), and
+    /// the flat list may begin later than the tree did.
+    fn end_of_jumps(&mut self) {
+        let base = self.config.base.value;
+        let mut missing = Vec::new();
+        for family in Family::BOTH {
+            let there: BTreeSet<u32> = self
+                .policy
+                .parts
+                .iter()
+                .flat_map(|p| &p.rules)
+                .map(|e| &e.what)
+                .chain(self.snapshot.rules().filter(|r| !r.is_ours()))
+                .filter(|r| r.family == family)
+                .map(|r| r.priority)
+                .collect();
+            let targets = self.policy.parts.iter().flat_map(|p| &p.rules);
+            let targets: BTreeSet<u32> = targets
+                .filter(|e| e.what.family == family)
+                .filter_map(|e| match e.what.action {
+                    Action::Goto(target) => Some(target),
+                    _ => None,
+                })
+                .collect();
+            missing.extend((&targets - &there).into_iter().map(|t| (family, t.max(base), t)));
+        }
+        let Some(first) = self.policy.parts.first_mut() else { return };
+        for (family, _, target) in missing {
+            let what = made(family, target, Action::Nop);
+            first.rules.push(Entry { what, purpose: Purpose::Jump });
+        }
+    }
+}
+
+/// A rule of nobody's yet.
+fn made(family: Family, priority: u32, action: Action) -> Rule {
+    Rule { protocol: 0, ..Rule::new(family, priority, action) }
+}
+
+/// Where a rule in front of the block stands that is asked behind it: in the same order at the end of
+/// the band.
+fn behind(base: u32, rule: &Rule) -> Option<u32> {
+    (base + BAND).checked_sub(base.checked_sub(rule.priority)?)
+}
