@@ -65,7 +65,7 @@ pub type Tree = BTreeMap<String, String>;
 /// Files of a system: those of a directory that end so, or one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The directory, absolute.
+    /// The directory, absolute. Where its last part begins with `*`: all that end like the rest.
     pub directory: &'static str,
     /// How the names begin.
     pub prefix: &'static str,

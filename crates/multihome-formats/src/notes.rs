@@ -1,7 +1,7 @@
 //! What every file says beside the words of its format: who wrote it, what is lost, what stands
 //! where.
 
-use multihome_core::model::{Names, Route, Rule};
+use multihome_core::model::Names;
 use multihome_core::policy::{Entry, Gap, Part, Policy, Purpose};
 
 use crate::{At, Problem, gap, purpose};
@@ -28,6 +28,7 @@ fn of(gap: &Gap) -> Option<&str> {
         | Gap::RouteShortened { uplink, .. }
         | Gap::Addresses { uplink, .. }
         | Gap::Leased { uplink, .. }
+        | Gap::Down { uplink }
         | Gap::Frozen { uplink, .. } => Some(uplink),
         Gap::RuleLeftOut { uplink, .. } => uplink.as_deref(),
     }
@@ -61,16 +62,6 @@ pub(crate) fn is_sayable(part: &Part) -> bool {
 /// Why a part is left out.
 pub(crate) fn refusal(part: &Part) -> String {
     comment(&format!("{:?} is left out: names of links like this mean something else here.", part.name))
-}
-
-/// Routes and rules of a family.
-pub(crate) fn routes(part: &Part) -> impl Iterator<Item = &Route> {
-    part.routes.iter().map(|r| &r.what)
-}
-
-/// The rules of a part.
-pub(crate) fn rules(part: &Part) -> impl Iterator<Item = &Rule> {
-    part.rules.iter().map(|r| &r.what)
 }
 
 /// A line that cannot be read.

@@ -183,6 +183,13 @@ fn drop_in(part: &Part, leased: &Leased) -> String {
     for (words, rules) in notes::groups(&part.rules) {
         let _ = write!(text, "\n# {words}\n");
         for rule in rules {
+            // networkd takes a mark of 0 for none (`routing_policy_rule_set_netlink_message`), and
+            // the rule would be for all packets.
+            if rule.what.fwmark.is_some_and(|(mark, _)| mark == 0) {
+                let rule = rule.what.display(&Names::default());
+                text += &notes::comment(&format!("Left out, for it asks for no mark: {rule}"));
+                continue;
+            }
             text += &rule_section(&rule.what);
         }
     }
