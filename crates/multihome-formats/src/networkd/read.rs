@@ -36,7 +36,7 @@ pub(super) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Prob
     if let Some(path) = files::of_several(there) {
         return Err(problem(path, 1, "", "a drop-in for files of several names is not read"));
     }
-    let mut reader = Reader { there, tables: Vec::new(), known, found: Vec::new() };
+    let mut reader = Reader { there, tables: Vec::new(), found: Vec::new() };
     reader.configuration()?;
     let units = files::units(there);
     let mut used: Vec<&str> = Vec::new();
@@ -58,7 +58,6 @@ pub(super) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Prob
 struct Reader<'a> {
     there: &'a Tree,
     tables: Vec<(String, u32)>,
-    known: &'a Known,
     found: Vec<Statement>,
 }
 

@@ -43,7 +43,7 @@ fn a_policy_comes_back_as_it_went() {
 fn what_is_written_has_a_purpose_above_it() {
     let text = files(Format::Networkd, &policy(Format::Networkd), &own_file())[DROP_IN].clone();
     let expected = "\n# replies go home by their own door\n[RoutingPolicyRule]\nPriority=10003\n\
-        From=10.0.1.204/32\nTable=10003\n";
+        From=10.0.1.204\nTable=10003\n";
     assert!(text.contains(expected), "{text}");
     let expected = "[RoutingPolicyRule]\nPriority=42771\nFamily=ipv4\nOutgoingInterface=ens6\n\
         Table=10003\n";
