@@ -6,8 +6,6 @@ use std::str::FromStr;
 use multihome_core::model::RouteKind;
 use multihome_core::prefix::{Family, Prefix};
 
-use crate::Problem;
-
 /// A number, decimal or hexadecimal (`safe_atou32` and `strtoul` read both).
 pub(crate) fn number(text: &str) -> Option<u32> {
     // `parse` would take a sign.
@@ -48,15 +46,10 @@ pub(crate) fn mark(text: &str) -> Option<(u32, u32)> {
 }
 
 /// `7` or `7-9`.
-pub(crate) fn range<T: FromStr + Copy + PartialOrd>(
-    text: &str,
-    error: impl Fn() -> Problem,
-) -> Result<(T, T), Problem> {
+pub(crate) fn range<T: FromStr + Copy + PartialOrd>(text: &str) -> Option<(T, T)> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
-    match (from.parse(), to.parse()) {
-        (Ok(from), Ok(to)) if from <= to => Ok((from, to)),
-        _ => Err(error()),
-    }
+    let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+    (from <= to).then_some((from, to))
 }
 
 /// A route's type, by `ip`'s word for it.

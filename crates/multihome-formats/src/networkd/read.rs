@@ -345,11 +345,11 @@ impl Reader<'_> {
                 "FirewallMark" => rule.fwmark = Some(mark(line)?),
                 "TypeOfService" => rule.tos = Some(line.read("number")?),
                 "IPProtocol" => rule.ipproto = Some(ipproto(line)?),
-                "SourcePort" => rule.sport = Some(value::range(line.value(), line_error(line))?),
+                "SourcePort" => rule.sport = Some(range(line)?),
                 "DestinationPort" => {
-                    rule.dport = Some(value::range(line.value(), line_error(line))?);
+                    rule.dport = Some(range(line)?);
                 }
-                "User" => rule.uidrange = Some(value::range(line.value(), line_error(line))?),
+                "User" => rule.uidrange = Some(range(line)?),
                 "SuppressPrefixLength" => {
                     rule.suppress_prefixlength = Some(line.number(0, 128)?);
                 }
@@ -414,8 +414,9 @@ fn blank(dst: Prefix) -> Route {
     Route { protocol: STATIC, ..Route::new(254, dst) }
 }
 
-fn line_error(line: Line<'_>) -> impl Fn() -> Problem {
-    move || line.wrong("no number and no range")
+/// `7` or `7-9`.
+fn range<T: FromStr + Copy + PartialOrd>(line: Line<'_>) -> Result<(T, T), Problem> {
+    value::range(line.value()).ok_or_else(|| line.wrong("no number and no range"))
 }
 
 fn scope(line: Line<'_>) -> Result<u8, Problem> {
