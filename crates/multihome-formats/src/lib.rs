@@ -25,6 +25,7 @@ mod notes;
 mod purpose;
 mod value;
 mod wicked;
+mod yaml;
 #[cfg(test)]
 mod testing_yaml;
 
