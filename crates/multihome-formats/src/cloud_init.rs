@@ -97,7 +97,8 @@ fn ethernet(part: &Part) -> String {
     let is_fixed = |gateway: &&IpAddr| !is_leased(Family::of(**gateway));
     for gateway in part.gateways.iter().filter(is_fixed) {
         let all = scalar(&Family::of(*gateway).all().to_string());
-        let _ = write!(text, "        - to: {all}\n          via: {}\n", scalar(&gateway.to_string()));
+        let _ =
+            write!(text, "        - to: {all}\n          via: {}\n", scalar(&gateway.to_string()));
     }
     text += &netplan::routes(&part.routes, "        ");
     text
@@ -121,7 +122,10 @@ mod tests {
         assert!(text.contains(expected), "{text}");
         policy.parts[0].leased.extend(Family::BOTH);
         let text = files(Format::CloudInit, &policy, &Tree::new())[FILE].clone();
-        assert!(text.contains("      dhcp4: true\n      dhcp6: true\n      routing-policy:\n"), "{text}");
+        assert!(
+            text.contains("      dhcp4: true\n      dhcp6: true\n      routing-policy:\n"),
+            "{text}"
+        );
         assert!(yaml::read(FILE, &text).unwrap().is_some());
     }
 

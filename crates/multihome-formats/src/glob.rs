@@ -42,9 +42,7 @@ fn one(pattern: &[char], c: char) -> Option<usize> {
         ['?', ..] => Some(1),
         ['\\', escaped, ..] => (*escaped == c).then_some(2),
         ['[', rest @ ..] => match set(rest) {
-            Some((negated, members, taken)) => {
-                (holds(members, c) != negated).then_some(taken + 1)
-            }
+            Some((negated, members, taken)) => (holds(members, c) != negated).then_some(taken + 1),
             None => (c == '[').then_some(1),
         },
         [plain, ..] => (*plain == c).then_some(1),
@@ -97,7 +95,8 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, name), pattern != "[!ae]*", "{pattern} {name}");
         }
-        for (pattern, name) in [("ens", "ens6"), ("ens?", "ens"), ("*a*b", "xaxc"), ("[a-c]", "d")] {
+        for (pattern, name) in [("ens", "ens6"), ("ens?", "ens"), ("*a*b", "xaxc"), ("[a-c]", "d")]
+        {
             assert!(!fits(pattern, name), "{pattern} {name}");
         }
     }

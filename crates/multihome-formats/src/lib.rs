@@ -23,11 +23,11 @@ mod networkmanager;
 mod nmstate;
 mod notes;
 mod purpose;
+#[cfg(test)]
+mod testing_yaml;
 mod value;
 mod wicked;
 mod yaml;
-#[cfg(test)]
-mod testing_yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -115,7 +115,11 @@ fn interface(part: &Part) -> String {
         text += "      dhcp: false\n      address:\n";
         for address in held {
             let ip = scalar(&address.local.to_string());
-            let _ = write!(text, "        - ip: {ip}\n          prefix-length: {}\n", address.prefix_len);
+            let _ = write!(
+                text,
+                "        - ip: {ip}\n          prefix-length: {}\n",
+                address.prefix_len
+            );
         }
     }
     text
@@ -188,7 +192,9 @@ mod tests {
         let interfaces = root.get("interfaces").unwrap().items().unwrap();
         assert_eq!(interfaces[0].get("name").unwrap().text(), Some("ens6"));
         let routes = root.get("routes").unwrap().get("config").unwrap().items().unwrap();
-        let default = routes.iter().find(|r| r.get("next-hop-address").is_some_and(|g| g.text() == Some("fe80::1")));
+        let default = routes
+            .iter()
+            .find(|r| r.get("next-hop-address").is_some_and(|g| g.text() == Some("fe80::1")));
         assert_eq!(default.unwrap().get("destination").unwrap().text(), Some("::/0"));
         let rules = root.get("route-rules").unwrap().get("config").unwrap().items().unwrap();
         assert_eq!(rules[1].get("ip-from").unwrap().text(), Some("10.0.1.204/32"));

@@ -61,7 +61,10 @@ pub(crate) fn is_sayable(part: &Part) -> bool {
 
 /// Why a part is left out.
 pub(crate) fn refusal(part: &Part) -> String {
-    comment(&format!("{:?} is left out: names of links like this mean something else here.", part.name))
+    comment(&format!(
+        "{:?} is left out: names of links like this mean something else here.",
+        part.name
+    ))
 }
 
 /// A line that cannot be read.

@@ -107,7 +107,11 @@ fn routes(words: &BTreeSet<Word>) -> Vec<Entry<Route>> {
         ),
         entry(
             Purpose::Default,
-            Route { prefsrc: source, hops: vec![Hop::via(ip("10.0.1.1"), LINK)], ..route("0.0.0.0/0") },
+            Route {
+                prefsrc: source,
+                hops: vec![Hop::via(ip("10.0.1.1"), LINK)],
+                ..route("0.0.0.0/0")
+            },
         ),
         entry(Purpose::Network, Route { hops: vec![Hop::dev(LINK)], ..route("2001:db8:b::/64") }),
     ];
@@ -121,8 +125,7 @@ fn routes(words: &BTreeSet<Word>) -> Vec<Entry<Route>> {
     routes.push(entry(Purpose::Default, default));
     if has(Word::RefusingRoute) {
         for dst in ["0.0.0.0/0", "::/0"] {
-            let refusal =
-                Route { kind: RouteKind::Unreachable, metric: u32::MAX, ..route(dst) };
+            let refusal = Route { kind: RouteKind::Unreachable, metric: u32::MAX, ..route(dst) };
             routes.push(entry(Purpose::Refusal, refusal));
         }
     }

@@ -263,7 +263,9 @@ mod tests {
 
     #[test]
     fn words_come_back_as_they_went() {
-        for text in ["ens6", "10.0.1.0/24", "::/0", "fe80::1", "on", "1e3", "", "a b", "é\"\\\n", "- x"] {
+        for text in
+            ["ens6", "10.0.1.0/24", "::/0", "fe80::1", "on", "1e3", "", "a b", "é\"\\\n", "- x"]
+        {
             let node = read("/f", &format!("k: {}\n", scalar(text))).unwrap().unwrap();
             assert_eq!(node.get("k").unwrap().text(), Some(text));
         }

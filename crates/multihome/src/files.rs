@@ -28,7 +28,8 @@ pub struct Found {
 /// Reads the files at these places below `root`; a place that is not there has none.
 pub fn read(root: &Path, places: &[Place]) -> Found {
     let mut found = Found::default();
-    let directories = places.iter().flat_map(|p| directories(root, p.directory).map(move |d| (p, d)));
+    let directories =
+        places.iter().flat_map(|p| directories(root, p.directory).map(move |d| (p, d)));
     for (place, named) in directories {
         let directory = below(root, &named);
         let entries = match fs::read_dir(&directory) {

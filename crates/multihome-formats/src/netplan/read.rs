@@ -106,7 +106,8 @@ impl Reader<'_, '_> {
     /// The links that it is for.
     fn links(&self) -> Vec<u32> {
         let is_of = |name: &str, link: u32| {
-            let mac = self.known.macs.iter().find(|(_, l)| **l == link).map(|(mac, _)| mac.as_str());
+            let mac =
+                self.known.macs.iter().find(|(_, l)| **l == link).map(|(mac, _)| mac.as_str());
             self.definition.is_of(Card { name, mac })
         };
         let links = self.known.links.iter().filter(|(name, link)| is_of(name, **link));
@@ -174,7 +175,10 @@ fn route(file: &File<'_>, node: &Node, link: u32) -> Result<Route, Problem> {
             "from" => prefsrc = Some(line.read(|t| value::split(t).ok_or(()), "address")?.0),
             "on-link" => flags = if line.truth()? { RTNH_F_ONLINK } else { 0 },
             "metric" => metric = Some(line.number()?),
-            "table" => table = Some(line.number()?).filter(|t| *t > 0).ok_or_else(|| line.wrong("no table"))?,
+            "table" => {
+                table =
+                    Some(line.number()?).filter(|t| *t > 0).ok_or_else(|| line.wrong("no table"))?
+            }
             "type" => kind = line.read(|t| value::kind(t).ok_or(()), "type of a route")?,
             "scope" => {
                 scope = Some(match line.text()? {
@@ -233,7 +237,8 @@ fn rule(file: &File<'_>, node: &Node) -> Result<Rule, Problem> {
             }
             "mark" => rule.fwmark = Some((line.number()?, u32::MAX)),
             "type-of-service" => {
-                let tos = line.read(|t| number(t).and_then(|n| u8::try_from(n).ok()).ok_or(()), "TOS")?;
+                let tos =
+                    line.read(|t| number(t).and_then(|n| u8::try_from(n).ok()).ok_or(()), "TOS")?;
                 rule.tos = Some(tos).filter(|t| *t != 0);
             }
             _ => return Err(line.wrong("unknown in a rule")),
@@ -243,7 +248,8 @@ fn rule(file: &File<'_>, node: &Node) -> Result<Rule, Problem> {
     if !has_priority {
         return Err(wrong("without a priority the kernel chooses one, and no file tells which"));
     }
-    let mut families: Vec<Family> = [rule.from, rule.to].iter().flatten().map(Prefix::family).collect();
+    let mut families: Vec<Family> =
+        [rule.from, rule.to].iter().flatten().map(Prefix::family).collect();
     families.dedup();
     let [family] = families.as_slice() else { return Err(wrong("a rule is of one family")) };
     rule.family = *family;

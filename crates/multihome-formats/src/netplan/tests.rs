@@ -1,6 +1,4 @@
-use crate::testing_yaml::{
-    LINK, files, found, ip, known, names, objects, odd_rules, over, policy,
-};
+use crate::testing_yaml::{LINK, files, found, ip, known, names, objects, odd_rules, over, policy};
 use crate::{Format, Problem, Statement, Tree};
 
 const FILE: &str = "/etc/netplan/50-cloud-init.yaml";
@@ -94,7 +92,9 @@ fn names_that_parsers_take_for_more_are_left_out() {
 #[test]
 fn lists_of_several_files_add_up_and_one_name_counts_once() {
     let routes = |to: &str| {
-        format!("network:\n  ethernets:\n    ens6:\n      routes:\n        - {{to: {to}, via: 10.0.1.1}}\n")
+        format!(
+            "network:\n  ethernets:\n    ens6:\n      routes:\n        - {{to: {to}, via: 10.0.1.1}}\n"
+        )
     };
     let there = tree(&[
         ("/etc/netplan/1.yaml", &routes("default")),
@@ -123,6 +123,7 @@ fn lines_that_are_not_understood_stop_the_import() {
         let problem = import(&tree(&[(FILE, &format!("{head}{lines}"))])).unwrap_err();
         assert_eq!(problem.at.line, line, "{lines}: {problem}");
     }
-    let absent = "network:\n  ethernets:\n    eth9:\n      routes: [{to: default, via: 10.0.0.1}]\n";
+    let absent =
+        "network:\n  ethernets:\n    eth9:\n      routes: [{to: default, via: 10.0.0.1}]\n";
     assert_eq!(import(&tree(&[(FILE, absent)])).unwrap_err().at.line, 4);
 }

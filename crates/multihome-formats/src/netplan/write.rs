@@ -21,7 +21,8 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     if policy.parts.is_empty() {
         return Export::default();
     }
-    let others: Tree = there.iter().filter(|(p, _)| *p != FILE).map(|(p, t)| (p.clone(), t.clone())).collect();
+    let others: Tree =
+        there.iter().filter(|(p, _)| *p != FILE).map(|(p, t)| (p.clone(), t.clone())).collect();
     // netplan itself does nothing where a file cannot be read.
     let files = definitions::files(&others).unwrap_or_default();
     let definitions = definitions::definitions(&files).unwrap_or_default();

@@ -27,13 +27,8 @@ pub(super) const DROP_INS: [&str; 5] = [
     "/lib/systemd/network/*.network.d",
 ];
 /// Where `networkd.conf` is.
-pub(super) const CONFIGURATION: [&str; 5] = [
-    "/etc/systemd",
-    "/run/systemd",
-    "/usr/local/lib/systemd",
-    "/usr/lib/systemd",
-    "/lib/systemd",
-];
+pub(super) const CONFIGURATION: [&str; 5] =
+    ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", "/lib/systemd"];
 /// Where its drop-ins are.
 pub(super) const CONFIGURATION_DROP_INS: [&str; 5] = [
     "/etc/systemd/networkd.conf.d",

@@ -245,7 +245,8 @@ impl Reader<'_> {
                 },
             }
         }
-        let head = || problem(path, section.line, &section.text(), "neither destination nor gateway");
+        let head =
+            || problem(path, section.line, &section.text(), "neither destination nor gateway");
         self.resolved(form, link)?.ok_or_else(head)
     }
 
@@ -377,9 +378,12 @@ impl Reader<'_> {
         }
         let wrong = |why: &str| problem(path, section.line, &section.text(), why);
         if !has_priority {
-            return Err(wrong("without a priority the kernel chooses one, and no file tells which"));
+            return Err(wrong(
+                "without a priority the kernel chooses one, and no file tells which",
+            ));
         }
-        let mut of: Vec<Family> = [rule.from, rule.to].iter().flatten().map(Prefix::family).collect();
+        let mut of: Vec<Family> =
+            [rule.from, rule.to].iter().flatten().map(Prefix::family).collect();
         of.dedup();
         let families = match (families, of.as_slice()) {
             (Some(families), []) => families,

@@ -93,7 +93,8 @@ fn a_link_without_a_file_gets_a_whole_one() {
 #[test]
 fn links_with_one_file_get_one_each() {
     let path = "/etc/systemd/network/20-all.network";
-    let there = tree(&[(path, "[Match]\nName=en*\n[Network]\nDHCP=yes\n[DHCPv4]\nRouteMetric=5\n")]);
+    let there =
+        tree(&[(path, "[Match]\nName=en*\n[Network]\nDHCP=yes\n[DHCPv4]\nRouteMetric=5\n")]);
     let written = files(Format::Networkd, &policy(Format::Networkd), &there);
     let (own, text) = written.first_key_value().unwrap();
     assert_eq!(own, "/etc/systemd/network/0-multihome-3.network");
@@ -120,7 +121,10 @@ fn the_gateway_of_a_lease_is_read_where_there_is_one() {
     let lines = "[Match]\nName=ens6\n[Route]\nGateway=_dhcp4\nTable=7\n";
     let mut there = tree(&[(FILE, lines)]);
     assert_eq!(import(&there).unwrap_err().at.line, 4);
-    there.insert("/run/systemd/netif/leases/3".into(), "ADDRESS=10.0.1.204\nROUTER=10.0.1.1\n".into());
+    there.insert(
+        "/run/systemd/netif/leases/3".into(),
+        "ADDRESS=10.0.1.204\nROUTER=10.0.1.1\n".into(),
+    );
     let (routes, _) = found(&import(&there).unwrap());
     assert_eq!(routes[0].hops[0].gateway, Some(ip("10.0.1.1")));
     assert_eq!((routes[0].table, routes[0].dst), (7, prefix("0.0.0.0/0")));
@@ -141,10 +145,16 @@ fn names_that_parsers_take_for_more_are_left_out() {
 #[test]
 fn the_strongest_directory_and_an_empty_file_hide_others() {
     let there = tree(&[
-        ("/usr/lib/systemd/network/10-a.network", "[Match]\nName=ens6\n[Route]\nGateway=10.0.1.1\n"),
+        (
+            "/usr/lib/systemd/network/10-a.network",
+            "[Match]\nName=ens6\n[Route]\nGateway=10.0.1.1\n",
+        ),
         ("/etc/systemd/network/10-a.network", ""),
         ("/run/systemd/network/10-b.network", "[Match]\nName=ens6\n[Route]\nGateway=10.0.1.2\n"),
-        ("/usr/lib/systemd/network/10-b.network", "[Match]\nName=ens6\n[Route]\nGateway=10.0.1.3\n"),
+        (
+            "/usr/lib/systemd/network/10-b.network",
+            "[Match]\nName=ens6\n[Route]\nGateway=10.0.1.3\n",
+        ),
     ]);
     let (routes, _) = found(&import(&there).unwrap());
     assert_eq!(routes.len(), 1);
@@ -155,7 +165,10 @@ fn the_strongest_directory_and_an_empty_file_hide_others() {
 fn tables_have_the_names_that_networkd_gives_them() {
     let there = tree(&[
         ("/etc/systemd/networkd.conf", "[Network]\nRouteTable=blue:77 red:78\n"),
-        (FILE, "[Match]\nName=ens6\n[RoutingPolicyRule]\nTable=blue\nFrom=10.0.1.204\nPriority=5\n"),
+        (
+            FILE,
+            "[Match]\nName=ens6\n[RoutingPolicyRule]\nTable=blue\nFrom=10.0.1.204\nPriority=5\n",
+        ),
     ]);
     let statements = import(&there).unwrap();
     let mut expected = rule(Family::V4, 5, 77);

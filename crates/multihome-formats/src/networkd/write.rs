@@ -158,10 +158,7 @@ impl Leased {
         let last = |key| entries.iter().rfind(|e| e.key == key).map(|e| e.value.as_ref());
         let has_client = matches!(last("DHCP"), Some("yes" | "true" | "1" | "on" | "ipv4" | "v4"));
         let is_deaf = matches!(last("IPv6AcceptRA"), Some("no" | "false" | "0" | "off"));
-        Leased {
-            v4: is_leased(Family::V4) && has_client,
-            v6: is_leased(Family::V6) && !is_deaf,
-        }
+        Leased { v4: is_leased(Family::V4) && has_client, v6: is_leased(Family::V6) && !is_deaf }
     }
 
     fn word(&self, family: Family) -> Option<&'static str> {

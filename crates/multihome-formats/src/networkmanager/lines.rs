@@ -118,7 +118,8 @@ pub(super) fn read_route(
     let mut scope = None;
     let mut flags = 0;
     for option in options.unwrap_or_default().split(',').map(str::trim).filter(|o| !o.is_empty()) {
-        let (key, value) = option.split_once('=').ok_or_else(|| format!("`{option}` says nothing"))?;
+        let (key, value) =
+            option.split_once('=').ok_or_else(|| format!("`{option}` says nothing"))?;
         let wrong = || format!("`{option}` cannot be read");
         let truth = || match value {
             "true" | "1" | "yes" | "on" => Ok(true),

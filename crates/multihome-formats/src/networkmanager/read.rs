@@ -116,8 +116,7 @@ impl Reader<'_> {
                 }
                 Kind::Address if !never => {
                     if let Some(gateway) = entry.value.split([',', ';']).nth(1) {
-                        let route = self.gateway(entry, gateway.trim(), defaults)?;
-                        for route in route {
+                        if let Some(route) = self.gateway(entry, gateway.trim(), defaults)? {
                             self.say(entry, entry.text.to_owned(), What::Route(route));
                         }
                     }
@@ -229,4 +228,3 @@ fn metric(kind: &str) -> u32 {
         _ => 100,
     }
 }
-

@@ -45,7 +45,10 @@ fn what_is_there_stays_and_numbers_go_on() {
     assert!(text.contains(expected), "{text}");
     let expected = "=0.0.0.0/0,0.0.0.0,4294967295\nroute5_options=table=10003,type=unreachable\n";
     assert!(text.contains(expected), "{text}");
-    assert!(text.contains("# multihome: end\n\n[ipv6]\nmethod=auto\n# multihome: begin\n"), "{text}");
+    assert!(
+        text.contains("# multihome: end\n\n[ipv6]\nmethod=auto\n# multihome: begin\n"),
+        "{text}"
+    );
     assert!(text.ends_with("# multihome: end\n\n[proxy]\n"), "{text}");
 }
 
@@ -143,7 +146,9 @@ fn lines_that_are_not_understood_stop_the_import() {
         let problem = import(&tree(&[(FILE, &text)])).unwrap_err();
         assert_eq!((problem.at.line, problem.text.as_str()), (4, line), "{problem}");
     }
-    let twice = format!("[connection]\ninterface-name={NAME}\n[ipv4]\nroute1=1.0.0.0/8\nroute1=2.0.0.0/8\n");
+    let twice = format!(
+        "[connection]\ninterface-name={NAME}\n[ipv4]\nroute1=1.0.0.0/8\nroute1=2.0.0.0/8\n"
+    );
     assert_eq!(import(&tree(&[(FILE, &twice)])).unwrap_err().at.line, 5);
     let absent = "[connection]\ninterface-name=eth9\n[ipv4]\nroute1=1.0.0.0/8\n";
     assert_eq!(import(&tree(&[(FILE, absent)])).unwrap_err().at.line, 4);

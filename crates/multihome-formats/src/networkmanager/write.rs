@@ -210,7 +210,8 @@ fn bracketed(part: &Part, family: Family, kept: &[&str], gaps: &str) -> String {
     let mut text = String::new();
     let (routes, rules) = (taken("route"), taken("routing-rule"));
     let mut numbers = (1..).filter(|n| !rules.contains(n));
-    let of_family: Vec<_> = part.rules.iter().filter(|r| r.what.family == family).cloned().collect();
+    let of_family: Vec<_> =
+        part.rules.iter().filter(|r| r.what.family == family).cloned().collect();
     for (words, rules) in notes::groups(&of_family) {
         let _ = writeln!(text, "# {words}");
         for (number, rule) in numbers.by_ref().zip(rules) {

@@ -5,9 +5,9 @@
 //! daemon of ours; `multihome verify` says so as well. What the command says to undo it leaves
 //! rules and tables as they were.
 
+pub mod netplan;
 pub mod networkd;
 pub mod networkmanager;
-pub mod netplan;
 
 use std::time::Duration;
 
