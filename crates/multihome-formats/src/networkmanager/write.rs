@@ -214,7 +214,7 @@ fn bracketed(part: &Part, family: Family, kept: &[&str], gaps: &str) -> String {
         part.rules.iter().filter(|r| r.what.family == family).cloned().collect();
     for (words, rules) in notes::groups(&of_family) {
         let _ = writeln!(text, "# {words}");
-        for (number, rule) in numbers.by_ref().zip(rules) {
+        for (rule, number) in rules.iter().zip(numbers.by_ref()) {
             let _ = writeln!(text, "routing-rule{number}={}", lines::rule(&rule.what));
         }
     }
