@@ -12,8 +12,10 @@
 mod bracket;
 mod cloud_init;
 mod gap;
+mod glob;
 mod ifcfg;
 mod ifupdown;
+mod ini;
 mod ip_command;
 mod ip_words;
 mod iproute2;
@@ -23,12 +25,17 @@ mod networkmanager;
 mod nmstate;
 mod notes;
 mod purpose;
+mod remarks;
 mod rt_tables;
 mod sheet;
 mod shell;
 #[cfg(test)]
 mod testing_ip;
+#[cfg(test)]
+mod testing_yaml;
+mod value;
 mod wicked;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,7 +74,7 @@ pub type Tree = BTreeMap<String, String>;
 /// Files of a system: those of a directory that end so, or one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The directory, absolute.
+    /// The directory, absolute. Where its last part begins with `*`: all that end like the rest.
     pub directory: &'static str,
     /// How the names begin.
     pub prefix: &'static str,

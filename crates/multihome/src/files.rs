@@ -28,8 +28,10 @@ pub struct Found {
 /// Reads the files at these places below `root`; a place that is not there has none.
 pub fn read(root: &Path, places: &[Place]) -> Found {
     let mut found = Found::default();
-    for place in places {
-        let directory = below(root, place.directory);
+    let directories =
+        places.iter().flat_map(|p| directories(root, p.directory).map(move |d| (p, d)));
+    for (place, named) in directories {
+        let directory = below(root, &named);
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
@@ -47,13 +49,26 @@ pub fn read(root: &Path, places: &[Place]) -> Found {
             match read_text(&path) {
                 Ok(None) => {}
                 Ok(Some(text)) => {
-                    found.tree.insert(format!("{}/{name}", place.directory), text);
+                    found.tree.insert(format!("{named}/{name}"), text);
                 }
                 Err(e) => found.unread.push((path, e)),
             }
         }
     }
     found
+}
+
+/// The directories that are meant: itself, or those that end so where its last part begins with `*`.
+fn directories(root: &Path, named: &str) -> impl Iterator<Item = String> + use<> {
+    let Some((parent, ending)) = named.split_once("/*") else {
+        return vec![named.to_owned()].into_iter();
+    };
+    let entries = fs::read_dir(below(root, parent)).into_iter().flatten().flatten();
+    let names = entries.filter_map(|e| e.file_name().into_string().ok());
+    let mut all: Vec<String> = names.filter(|n| n.ends_with(ending)).take(MAX_FILES).collect();
+    all.sort();
+    all.iter_mut().for_each(|name| *name = format!("{parent}/{name}"));
+    all.into_iter()
 }
 
 /// A file's text; none for what is no file, and for one that is not there any more.

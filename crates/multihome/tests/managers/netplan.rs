@@ -33,7 +33,7 @@ tests![
 
 /// Who does what netplan says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Renderer {
+pub enum Renderer {
     Networkd,
     NetworkManager,
 }
@@ -116,7 +116,7 @@ fn booted(renderer: Renderer, cards: &str) -> (Machine, Program) {
 }
 
 #[track_caller]
-fn boot(machine: &mut Machine, renderer: Renderer, cards: &str) -> Program {
+pub fn boot(machine: &mut Machine, renderer: Renderer, cards: &str) -> Program {
     file(renderer, cards);
     // There is no udevd, and netplan wants to have it look at the cards again.
     write_script("/usr/local/sbin/udevadm", "#!/bin/sh\n");
@@ -150,7 +150,7 @@ fn leases(renderer: Renderer) {
 }
 
 /// Static addresses, with a gateway for each card.
-fn fixed(machine: &Machine) -> String {
+pub fn fixed(machine: &Machine) -> String {
     let mut text = String::new();
     for card in machine.lab.cards() {
         let [v4, v6] = &card.addresses[..] else { panic!("one of each family") };

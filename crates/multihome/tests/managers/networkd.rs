@@ -39,7 +39,7 @@ tests![
 ];
 
 /// networkd, and what it wants beside it, until it is dropped.
-struct Networkd {
+pub struct Networkd {
     networkd: Option<Program>,
     _udevd: Program,
     _bus: Program,
@@ -53,7 +53,7 @@ const LEASES: &str = "[Network]\nDHCP=yes\n";
 impl Networkd {
     /// Starts it on the files that are there.
     #[track_caller]
-    fn start(machine: &Machine) -> Networkd {
+    pub fn start(machine: &Machine) -> Networkd {
         let bus = machine.dbus();
         let udevd = udevd(machine);
         let mut networkd = Networkd { networkd: None, _udevd: udevd, _bus: bus };
@@ -66,6 +66,11 @@ impl Networkd {
                     chown -R systemd-network: /run/systemd/netif");
         let variables = [("SYSTEMD_IGNORE_CHROOT", "1"), ("SYSTEMD_LOG_LEVEL", "info")];
         self.networkd = Some(machine.start_with("/usr/lib/systemd/systemd-networkd", &variables));
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        self.networkd.as_ref().expect("it runs").log()
     }
 
     /// As `systemctl stop` does.
@@ -105,7 +110,7 @@ fn udevd(machine: &Machine) -> Program {
 }
 
 /// Writes the configuration of a card.
-fn network(card: &str, lines: &str) {
+pub fn network(card: &str, lines: &str) {
     write(
         &format!("/etc/systemd/network/10-{card}.network"),
         &format!("[Match]\nName={card}\n{lines}"),

@@ -1,0 +1,340 @@
+//! What is written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, SCOPE_LINK};
+use multihome_core::model::{Action, Names, Route, RouteKind, Rule};
+use multihome_core::policy::{Part, Policy, Purpose};
+use multihome_core::prefix::Family;
+
+use super::files::{self, Card, Unit};
+use crate::remarks;
+use crate::{Export, File, Tree};
+
+/// `RTAX_MTU`.
+const RTAX_MTU: u16 = 2;
+
+pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
+    let units = files::units(there);
+    let users = users(policy, names, there, &units);
+    let mut export = Export::default();
+    let mut groups = Vec::new();
+    for part in &policy.parts {
+        let unit = users.get(&part.link).copied();
+        let mut text = remarks::HEAD.to_owned();
+        text += &remarks::gaps(policy, names, Some(&part.name));
+        let is_sayable = remarks::is_sayable(part);
+        if !is_sayable {
+            text += &remarks::refusal(part);
+        }
+        let path = match unit {
+            // A drop-in counts for every link that its file is for.
+            Some(unit) if users.values().filter(|u| u.name == unit.name).count() > 1 => {
+                if is_sayable {
+                    text += &copy(part, unit);
+                }
+                format!("/etc/systemd/network/{COPY}{}.network", part.link)
+            }
+            Some(unit) => format!("/etc/systemd/network/{}.d/50-multihome.conf", unit.name),
+            None => {
+                if is_sayable {
+                    text += &network(part);
+                }
+                format!("/etc/systemd/network/{WHOLE}{}.network", part.link)
+            }
+        };
+        if is_sayable {
+            text += &drop_in(part, &Leased::of(part, unit));
+            groups.extend(part.group.map(|_| part.name.as_str()));
+        }
+        export.files.push(File { path, mode: 0o644, text, extends: false });
+    }
+    export.files.sort_by(|a, b| a.path.cmp(&b.path));
+    if !export.files.is_empty() {
+        // It configures those links anew whose files have changed, and no others (since 244).
+        export.next.push("networkctl reload".to_owned());
+        export.undo.extend(export.files.iter().map(|f| format!("rm {}", f.path)));
+        export.undo.push("networkctl reload".to_owned());
+        // What was a link's before `Group=` networkd does not know.
+        let back = |name: &str| format!("ip link set dev {name} group default");
+        export.undo.extend(groups.into_iter().map(back));
+    }
+    export
+}
+
+/// How the names of files begin that are a link's alone: before all that begin with a letter or a
+/// digit.
+const COPY: &str = "0-multihome-";
+/// How those begin that are for links that had none.
+const WHOLE: &str = "50-multihome-";
+/// Says in a copy what it was made from.
+const FROM: &str = "# As in ";
+
+/// The file that each link would use without ours.
+fn users<'a, 'u>(
+    policy: &Policy,
+    names: &Names,
+    there: &Tree,
+    units: &'u [Unit<'a>],
+) -> BTreeMap<u32, &'u Unit<'a>> {
+    let is_ours = |unit: &Unit<'_>| {
+        let begins = unit.name.starts_with(COPY) || unit.name.starts_with(WHOLE);
+        begins && unit.files.iter().any(|(_, text)| text.starts_with(remarks::HEAD))
+    };
+    let mut all: BTreeMap<u32, (&str, Option<&str>)> =
+        names.links.iter().map(|(link, name)| (*link, (name.as_str(), None))).collect();
+    all.extend(policy.parts.iter().map(|p| (p.link, (p.name.as_str(), p.mac.as_deref()))));
+    let mut users = BTreeMap::new();
+    for (link, (name, mac)) in all {
+        // Where files do not tell which is in use, none of them is touched.
+        let card = Card { link, name, mac };
+        let mut unit = files::active(there, units, card).ok().flatten();
+        if let Some(ours) = unit.filter(|u| is_ours(u)) {
+            let lines = ours.files.iter().flat_map(|(_, text)| text.lines());
+            let from = lines.filter_map(|line| line.strip_prefix(FROM)).next();
+            unit = units.iter().find(|u| u.files.first().map(|(path, _)| *path) == from);
+        }
+        users.extend(unit.map(|unit| (link, unit)));
+    }
+    users
+}
+
+// ===== whole files =====
+
+/// What the file of several links says, for one of them.
+fn copy(part: &Part, unit: &Unit<'_>) -> String {
+    let path = unit.files.first().map_or("", |(path, _)| *path);
+    let mut text = format!("{FROM}{path}\n\n[Match]\nName={}\n", part.name);
+    for (_, section) in files::sections(unit).unwrap_or_default() {
+        if section.name != "Match" {
+            let _ = write!(text, "\n[{}]\n", section.name);
+            for entry in &section.entries {
+                let _ = writeln!(text, "{}={}", entry.key, entry.value);
+            }
+        }
+    }
+    text
+}
+
+/// The head of a file for a link that has none: its addresses as they are now.
+fn network(part: &Part) -> String {
+    let mut text = format!("\n[Match]\nName={}\n\n[Network]\n", part.name);
+    if part.leased.contains(&Family::V4) {
+        text += "DHCP=ipv4\n";
+    }
+    let advertised = if part.leased.contains(&Family::V6) { "yes" } else { "no" };
+    let _ = writeln!(text, "IPv6AcceptRA={advertised}");
+    let is_fixed = |address: IpAddr| !part.leased.contains(&Family::of(address));
+    for address in part.addresses.iter().filter(|a| is_fixed(a.local)) {
+        let _ = writeln!(text, "Address={}/{}", address.local, address.prefix_len);
+    }
+    for gateway in part.gateways.iter().filter(|g| is_fixed(**g)) {
+        let _ = writeln!(text, "Gateway={gateway}");
+    }
+    text
+}
+
+// ===== what follows leases =====
+
+/// The families whose gateway networkd can fill in itself.
+struct Leased {
+    v4: bool,
+    v6: bool,
+}
+
+impl Leased {
+    /// networkd ignores a section with `_dhcp4` where its client is off, and one with `_ipv6ra`
+    /// where it does not hear advertisements: both must be seen in the file.
+    fn of(part: &Part, unit: Option<&Unit<'_>>) -> Leased {
+        let is_leased = |family| part.leased.contains(&family);
+        let Some(unit) = unit else {
+            return Leased { v4: is_leased(Family::V4), v6: is_leased(Family::V6) };
+        };
+        let sections = files::sections(unit).unwrap_or_default();
+        let networks = sections.iter().filter(|(_, s)| s.name == "Network");
+        let entries: Vec<_> = networks.flat_map(|(_, s)| &s.entries).collect();
+        let last = |key| entries.iter().rfind(|e| e.key == key).map(|e| e.value.as_ref());
+        let has_client = matches!(last("DHCP"), Some("yes" | "true" | "1" | "on" | "ipv4" | "v4"));
+        let is_deaf = matches!(last("IPv6AcceptRA"), Some("no" | "false" | "0" | "off"));
+        Leased { v4: is_leased(Family::V4) && has_client, v6: is_leased(Family::V6) && !is_deaf }
+    }
+
+    fn word(&self, family: Family) -> Option<&'static str> {
+        match family {
+            Family::V4 => self.v4.then_some("_dhcp4"),
+            Family::V6 => self.v6.then_some("_ipv6ra"),
+        }
+    }
+}
+
+// ===== sections =====
+
+fn drop_in(part: &Part, leased: &Leased) -> String {
+    let mut text = String::new();
+    if let Some(group) = part.group {
+        text += "\n# uplinks, told from what is local\n";
+        let _ = write!(text, "[Link]\nGroup={group}\n");
+    }
+    for (words, rules) in remarks::groups(&part.rules) {
+        let _ = write!(text, "\n# {words}\n");
+        for rule in rules {
+            // networkd takes a mark of 0 for none (`routing_policy_rule_set_netlink_message`), and
+            // the rule would be for all packets.
+            if rule.what.fwmark.is_some_and(|(mark, _)| mark == 0) {
+                let rule = rule.what.display(&Names::default());
+                text += &remarks::comment(&format!("Left out, for it asks for no mark: {rule}"));
+                continue;
+            }
+            text += &rule_section(&rule.what);
+        }
+    }
+    for (words, routes) in remarks::groups(&part.routes) {
+        let _ = write!(text, "\n# {words}\n");
+        let mut filled = Vec::new();
+        for route in routes {
+            let word = (route.purpose == Purpose::Default)
+                .then(|| leased.word(route.what.family()))
+                .flatten()
+                .filter(|_| route.what.hops.iter().any(|h| h.gateway.is_some()));
+            // networkd makes a route for each gateway that the network names.
+            if let Some(word) = word {
+                if filled.contains(&word) {
+                    continue;
+                }
+                filled.push(word);
+            }
+            let is_leased = part.leased.contains(&route.what.family());
+            text += &route_section(&route.what, word, is_leased);
+        }
+    }
+    text
+}
+
+/// `gateway` is what networkd fills in. The source of a leased address is left out: another lease
+/// brings another, and networkd waits with the route until it has it (`route_is_ready_to_configure`).
+fn route_section(route: &Route, gateway: Option<&str>, is_leased: bool) -> String {
+    let mut out = "[Route]\n".to_owned();
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(out, "{key}={value}");
+    };
+    line("Destination", &route.dst);
+    if let Some(src) = route.src {
+        line("Source", &src);
+    }
+    if route.kind != RouteKind::Unicast {
+        line("Type", &route.kind.word());
+    }
+    let hop = route.hops.first();
+    match (gateway, hop.and_then(|h| h.gateway)) {
+        (Some(word), _) => line("Gateway", &word),
+        (None, Some(gateway)) => line("Gateway", &gateway),
+        (None, None) => {}
+    }
+    if hop.is_some_and(|h| h.flags & RTNH_F_ONLINK != 0) {
+        line("GatewayOnLink", &"yes");
+    }
+    if let Some(prefsrc) = route.prefsrc.filter(|_| !is_leased) {
+        line("PreferredSource", &prefsrc);
+    }
+    if route.scope != automatic_scope(route) {
+        line("Scope", &route.scope);
+    }
+    // A route with a gateway of the network takes the client's metric unless it has one.
+    if route.metric != automatic_metric(route) || gateway.is_some() {
+        line("Metric", &route.metric);
+    }
+    if let Some(mtu) = route.metrics.values.get(&RTAX_MTU) {
+        line("MTUBytes", mtu);
+    }
+    match route.preference {
+        1 => line("IPv6Preference", &"high"),
+        3 => line("IPv6Preference", &"low"),
+        _ => {}
+    }
+    line("Table", &route.table);
+    out
+}
+
+/// The metric of a section that names none.
+pub(super) fn automatic_metric(route: &Route) -> u32 {
+    if route.family() == Family::V6 { METRIC_V6_DEFAULT } else { 0 }
+}
+
+/// The scope of a section that names none (`route_section_verify`).
+pub(super) fn automatic_scope(route: &Route) -> u8 {
+    let leads_onto_the_link = route.hops.iter().all(|h| h.gateway.is_none());
+    match route.kind {
+        _ if route.family() == Family::V6 => 0,
+        RouteKind::Local => 254,
+        RouteKind::Broadcast | RouteKind::Anycast | RouteKind::Multicast => SCOPE_LINK,
+        RouteKind::Unicast if leads_onto_the_link => SCOPE_LINK,
+        _ => 0,
+    }
+}
+
+fn rule_section(rule: &Rule) -> String {
+    let mut out = "[RoutingPolicyRule]\n".to_owned();
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(out, "{key}={value}");
+    };
+    line("Priority", &rule.priority);
+    if rule.not {
+        line("InvertRule", &"yes");
+    }
+    if rule.from.is_none() && rule.to.is_none() {
+        let family = if rule.family == Family::V4 { "ipv4" } else { "ipv6" };
+        line("Family", &family);
+    }
+    if let Some(from) = rule.from {
+        line("From", &from);
+    }
+    if let Some(to) = rule.to {
+        line("To", &to);
+    }
+    if let Some(name) = &rule.iif {
+        line("IncomingInterface", name);
+    }
+    if let Some(name) = &rule.oif {
+        line("OutgoingInterface", name);
+    }
+    match rule.fwmark {
+        Some((mark, u32::MAX)) => line("FirewallMark", &mark),
+        Some((mark, mask)) => line("FirewallMark", &format_args!("{mark}/{mask}")),
+        None => {}
+    }
+    if let Some(tos) = rule.tos {
+        line("TypeOfService", &tos);
+    }
+    if let Some(protocol) = rule.ipproto {
+        line("IPProtocol", &protocol);
+    }
+    for (key, range) in [("SourcePort", rule.sport), ("DestinationPort", rule.dport)] {
+        match range {
+            Some((a, b)) if a == b => line(key, &a),
+            Some((a, b)) => line(key, &format_args!("{a}-{b}")),
+            None => {}
+        }
+    }
+    match rule.uidrange {
+        Some((a, b)) if a == b => line("User", &a),
+        Some((a, b)) => line("User", &format_args!("{a}-{b}")),
+        None => {}
+    }
+    match rule.action {
+        Action::Lookup(table) => line("Table", &table),
+        Action::Blackhole => line("Type", &"blackhole"),
+        Action::Unreachable => line("Type", &"unreachable"),
+        Action::Prohibit => line("Type", &"prohibit"),
+        // No word of this format: core leaves such rules out.
+        Action::Goto(_) | Action::Nop | Action::Other(_) => {}
+    }
+    if let Some(length) = rule.suppress_prefixlength {
+        line("SuppressPrefixLength", &length);
+    }
+    if let Some(group) = rule.suppress_ifgroup {
+        line("SuppressInterfaceGroup", &group);
+    }
+    out
+}
