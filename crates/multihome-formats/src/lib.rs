@@ -11,6 +11,7 @@
 
 mod bracket;
 mod cloud_init;
+mod declared;
 mod gap;
 mod glob;
 mod ifcfg;
@@ -39,10 +40,13 @@ mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
+use multihome_core::Family;
 use multihome_core::model::{Names, Route, Rule};
 use multihome_core::policy::{Policy, Word};
 
+pub use declared::declared_by;
 pub use gap::consequence;
 
 /// A system that keeps routes and rules in files.
@@ -149,6 +153,8 @@ pub struct Known {
     pub macs: BTreeMap<String, u32>,
     /// Tables by name, the kernel's own included.
     pub tables: BTreeMap<String, u32>,
+    /// The gateways that leases and routers gave: some files say no more than that.
+    pub gateways: BTreeMap<(u32, Family), IpAddr>,
 }
 
 /// Why files cannot be read: nothing of them is taken then.
@@ -183,6 +189,22 @@ impl Format {
         Format::Iproute2,
         Format::CloudInit,
     ];
+
+    /// Its name, as it is typed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Ifcfg => "ifcfg",
+            Format::Ifupdown => "ifupdown",
+            Format::Networkd => "networkd",
+            Format::Networkmanager => "networkmanager",
+            Format::Netplan => "netplan",
+            Format::Nmstate => "nmstate",
+            Format::Wicked => "wicked",
+            Format::Iproute2 => "iproute2",
+            Format::CloudInit => "cloud-init",
+        }
+    }
 
     /// What it can say.
     #[must_use]

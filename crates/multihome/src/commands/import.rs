@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use multihome_core::diff::diff;
 use multihome_core::import::{self, Declared, Imported, Left};
-use multihome_core::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use multihome_core::rival::{self, Tool};
 use multihome_core::suppose::settled;
 use multihome_core::verify::{Report, verify};
 use multihome_core::{Config, Memory, Snapshot, plan};
-use multihome_formats::{Format, Known, Statement, Tree, What};
+use multihome_formats::{Format, Known, Statement, Tree, What, declared_by};
 
 use super::change::{PATIENCE, finish, require_net_admin, rise};
 use super::read::{Seen, look_at_all};
@@ -118,8 +117,8 @@ fn declared(snapshot: &Snapshot, args: &ImportArgs) -> Result<(Declared, Source)
     } else {
         named_files(&args.files)?
     };
-    let statements = multihome_formats::import(format, &tree, &known(snapshot))?;
-    Ok((collect(&statements), Source::Files(statements)))
+    let statements = multihome_formats::import(format, &tree, &Known::of(snapshot))?;
+    Ok((declared_by(&statements), Source::Files(statements)))
 }
 
 fn named_files(paths: &[PathBuf]) -> Result<Tree, Failure> {
@@ -130,40 +129,6 @@ fn named_files(paths: &[PathBuf]) -> Result<Tree, Failure> {
         tree.insert(path.display().to_string(), text.ok_or_else(gone)?);
     }
     Ok(tree)
-}
-
-/// What names in files mean on this host.
-fn known(snapshot: &Snapshot) -> Known {
-    let mut known = Known::default();
-    for link in snapshot.links() {
-        known.links.insert(link.name.clone(), link.index);
-        let macs = [&link.permanent_address, &link.address];
-        known.macs.extend(macs.into_iter().flatten().map(|m| (m.clone(), link.index)));
-    }
-    let own = [("main", TABLE_MAIN), ("local", TABLE_LOCAL), ("default", TABLE_DEFAULT)];
-    known.tables.extend(own.map(|(name, table)| (name.to_owned(), table)));
-    known.tables.extend(snapshot.table_names.iter().map(|(n, name)| (name.clone(), *n)));
-    known
-}
-
-fn collect(statements: &[Statement]) -> Declared {
-    let mut declared = Declared::default();
-    for statement in statements {
-        match &statement.what {
-            What::Route(route) => declared.routes.push(route.clone()),
-            What::Rule(rule) => declared.rules.push(rule.clone()),
-            What::TableName(table, name) => {
-                declared.table_names.insert(*table, name.clone());
-            }
-            What::Group(link, group) => {
-                declared.groups.insert(*link, *group);
-            }
-        }
-    }
-    // Main is not handed over: it stays whoever's it is.
-    declared.routes.retain(|r| !matches!(r.table, 0 | TABLE_MAIN | TABLE_LOCAL | TABLE_DEFAULT));
-    declared.rules.sort_by_key(|r| (r.family, r.priority));
-    declared
 }
 
 /// Writes a configuration; one that says something else is not written over unless that is wanted.
@@ -262,7 +227,7 @@ fn origins(
     match source {
         Source::Files(statements) => statements.iter().for_each(&mut note),
         Source::Live => {
-            let known = known(snapshot);
+            let known = Known::of(snapshot);
             for format in READABLE {
                 let tree = files::read(Path::new("/"), &format.places()).tree;
                 // File by file: one that is not understood hides no other.
