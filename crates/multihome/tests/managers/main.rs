@@ -24,6 +24,7 @@ mod booted;
 mod dhclient;
 mod dhcpcd;
 mod dispatcher;
+mod export;
 mod hotplug;
 mod ifupdown;
 mod netplan;
@@ -46,6 +47,7 @@ const TESTS: &[&[Test]] = &[
     dhcpcd::with_the_daemon::TESTS,
     dhcpcd::by_hooks::TESTS,
     dispatcher::TESTS,
+    export::ip::TESTS,
     hotplug::TESTS,
     ifupdown::with_the_daemon::TESTS,
     ifupdown::by_hooks::TESTS,
