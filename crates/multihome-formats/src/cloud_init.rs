@@ -22,8 +22,9 @@ const FILE: &str = "/etc/cloud/cloud.cfg.d/99-multihome-network.cfg";
 const CONSEQUENCE: &str = "\
 # While this file is here, cloud-init does not ask the platform about the network: what is not below
 # is not configured, and a card that is attached later is none of its business.
-# Rules (routing-policy) reach the kernel where cloud-init writes for netplan; what it writes for
-# others (ifcfg, eni, networkd, NetworkManager) leaves them out.
+# Only for hosts where cloud-init writes for netplan. What it writes for others has no rules and no
+# tables: networkd and NetworkManager would get these routes in main, and with eni (ifupdown) it
+# stops at a route without a gateway and configures nothing.
 ";
 
 /// What it hands to netplan as it stands.
@@ -40,7 +41,6 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     if policy.parts.is_empty() {
         return Export::default();
     }
-    // cloud-init takes a file for its own by this first line in `user-data` only; here any will do.
     let mut text = remarks::HEAD.to_owned();
     text += CONSEQUENCE;
     text += &remarks::gaps(policy, names, None);

@@ -176,6 +176,22 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+impl Place {
+    /// Whether a file is one of this place's.
+    #[must_use]
+    pub fn holds(&self, path: &str) -> bool {
+        let Some((directory, name)) = path.rsplit_once('/') else { return false };
+        let is_here = match self.directory.split_once("/*") {
+            None => directory == self.directory,
+            Some((above, ending)) => {
+                let inner = directory.strip_prefix(above).and_then(|d| d.strip_prefix('/'));
+                inner.is_some_and(|d| !d.contains('/') && d.ends_with(ending))
+            }
+        };
+        is_here && name.starts_with(self.prefix) && name.ends_with(self.suffix)
+    }
+}
+
 impl Format {
     /// All of them.
     pub const ALL: [Format; 9] = [

@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use multihome_core::model::Rule;
-use multihome_core::policy::{self, Gap, Policy};
 use multihome_core::plan::Note;
+use multihome_core::policy::{self, Gap, Policy};
 use multihome_core::{Config, Memory, Plan, Snapshot, import, plan};
 use multihome_formats::{Export, Format, Known, Tree, consequence, declared_by, export};
 
