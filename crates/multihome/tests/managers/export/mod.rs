@@ -66,7 +66,8 @@ fn run(machine: &Machine, lines: &[String]) {
 pub fn story(machine: &Machine, format: &str) {
     let matrix = machine.lab.matrix(Duration::from_millis(300)).unwrap();
     assert!(!matrix.all_answered(), "all is right before: {matrix}");
-    assert_eq!(machine.multihome("verify").code, Some(1), "{}", machine.dump());
+    let said = machine.multihome("verify");
+    assert_eq!(said.code, Some(2), "{said:#?}");
     let before = settled(machine);
 
     let exported = exported(machine, format);
