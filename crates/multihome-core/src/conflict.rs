@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::diff;
 use crate::model::{Route, Rule, Snapshot};
 use crate::plan::Planned;
 use crate::prefix::Family;
@@ -52,11 +53,16 @@ pub enum Conflict {
     },
 }
 
-/// Looks for conflicts in the tables of `uplinks` and freezes those that have one.
-pub(crate) fn in_tables(snapshot: &Snapshot, uplinks: &mut [Planned]) -> Vec<Conflict> {
+/// Looks for conflicts in the tables of `uplinks` and freezes those that have one; `made` are the routes
+/// that each table is to hold.
+pub(crate) fn in_tables(
+    snapshot: &Snapshot,
+    uplinks: &mut [Planned],
+    made: &[Vec<Route>],
+) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut holders: BTreeMap<u32, String> = BTreeMap::new();
-    for planned in uplinks {
+    for (planned, made) in uplinks.iter_mut().zip(made) {
         let Some(table) = planned.table else { continue };
         let name = planned.uplink.name.clone();
         if let Some(other) = holders.get(&table) {
@@ -66,7 +72,8 @@ pub(crate) fn in_tables(snapshot: &Snapshot, uplinks: &mut [Planned]) -> Vec<Con
             continue;
         }
         holders.insert(table, name.clone());
-        let foreign: Vec<&Route> = snapshot.routes_in(table).filter(|r| !r.is_ours()).collect();
+        let in_the_way = |r: &&Route| !r.is_ours() && !made.iter().any(|m| is_twin_route(r, m));
+        let foreign: Vec<&Route> = snapshot.routes_in(table).filter(in_the_way).collect();
         let Some(first) = foreign.first() else { continue };
         planned.frozen.extend(foreign.iter().map(|r| r.family()));
         conflicts.push(Conflict::Table {
@@ -124,6 +131,15 @@ pub(crate) fn in_priorities(
     conflicts
 }
 
+/// Whether a route of somebody else's is one of ours but for the protocol, as `multihome export` has
+/// others make it: it answers for us, and is left to whoever made it.
+#[must_use]
+pub(crate) fn is_twin_route(theirs: &Route, ours: &Route) -> bool {
+    theirs.key() == ours.key()
+        && !theirs.is_ours()
+        && Route { protocol: ours.protocol, ..diff::identity(theirs) } == *ours
+}
+
 /// Whether a rule of somebody else's is one of ours but for the protocol, as an operator has it in
 /// a profile who did by hand what we do: whichever is asked first, the answer is the same.
 fn is_twin(rule: &Rule, ours: &[Rule]) -> bool {
@@ -136,7 +152,7 @@ fn owner(protocol: u8, number: u32) -> Option<&'static str> {
     Some(match (protocol, number) {
         (11, 10_000..=11_000) => "FRR's pbrd",
         // networkd keeps what DHCP and router advertisements bring under their own protocols.
-        (3 | 4 | 9 | 16, 10_000..=11_999) => "amazon-ec2-net-utils or a systemd-networkd file",
+        (4 | 9 | 16, 10_000..=11_999) => "amazon-ec2-net-utils or a systemd-networkd file",
         (_, 30_768..=31_767) => "NetworkManager's WireGuard",
         _ => return None,
     })

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::conflict;
 use crate::model::names::word;
 use crate::model::netfilter::{Held, TABLE};
 use crate::model::route::{RTNH_F_ONLINK, RouteKey};
@@ -149,7 +150,11 @@ fn routes(
     }
     for want in &plan.routes {
         let Some(same) = have.get_mut(&want.key()) else {
-            changes.push(Change::AddRoute(want.clone()));
+            // Somebody else's that is the same answers for us.
+            let there = snapshot.routes_at(&want.key());
+            if !there.iter().any(|r| conflict::is_twin_route(r, want)) {
+                changes.push(Change::AddRoute(want.clone()));
+            }
             continue;
         };
         if let Some(at) = same.iter().position(|r| r == want) {

@@ -72,7 +72,7 @@ pub(crate) fn rules(
         };
         from.iter().map(rule).collect()
     };
-    let target = landing(snapshot, family, overtaken, block);
+    let target = landing(snapshot, family, overtaken, block, &sources);
     let over = if overtaken.is_empty() { &[][..] } else { &sources[..] };
     let past = if steers.is_empty() { &[][..] } else { &own[..] };
     let mut parts = vec![
@@ -100,12 +100,23 @@ pub(crate) fn rules(
 }
 
 /// Where a jump ends: at the first rule behind the last one that is jumped over. What somebody has put
-/// in between for other reasons is asked as before.
-fn landing(snapshot: &Snapshot, family: Family, overtaken: &[CatchAll], block: u32) -> u32 {
+/// in between for other reasons is asked as before, but never somebody who leads the same sources by
+/// tables of his own: what was jumped over kept local networks from him.
+fn landing(
+    snapshot: &Snapshot,
+    family: Family,
+    overtaken: &[CatchAll],
+    block: u32,
+    sources: &[Prefix],
+) -> u32 {
     let Some(last) = overtaken.iter().map(|c| c.rule.priority).max() else { return block };
-    let others = snapshot.rules().filter(|r| r.family == family && !r.is_ours());
-    let behind = others.map(|r| r.priority).filter(|p| (last + 1..block).contains(p));
-    behind.min().unwrap_or(block)
+    let others = || snapshot.rules().filter(|r| r.family == family && !r.is_ours());
+    let behind = || others().filter(|r| (last + 1..block).contains(&r.priority));
+    let takes_ours = |r: &&Rule| {
+        r.is_by_source_alone() && r.from.is_some_and(|f| sources.iter().any(|s| s.overlaps(&f)))
+    };
+    let last_rival = behind().filter(takes_ours).map(|r| r.priority).max().unwrap_or(last);
+    behind().map(|r| r.priority).filter(|p| *p > last_rival).min().unwrap_or(block)
 }
 
 /// How many priorities rules take that count theirs from 0.

@@ -20,6 +20,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 mod front;
+pub mod import;
 pub mod interest;
 pub mod lookup;
 pub mod memory;

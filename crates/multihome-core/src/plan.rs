@@ -167,7 +167,8 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
         let planned = outline(snapshot, config, &foreign, uplink, &mut plan.new_table_names);
         plan.uplinks.push(planned);
     }
-    plan.conflicts = conflict::in_tables(snapshot, &mut plan.uplinks);
+    let made = tables(snapshot, config, &plan.uplinks);
+    plan.conflicts = conflict::in_tables(snapshot, &mut plan.uplinks, &made);
     let rulings = Rulings { snapshot, config, foreign: &foreign, leading: &found.leading };
     let mut decision = rulings.make(&mut plan);
     // A rule of somebody else's at one of our priorities: nobody could say which is asked first.
@@ -181,13 +182,8 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
         plan.conflicts.extend(taken);
         decision = rulings.make(&mut plan);
     }
-    let leaving = mirror::Leaving::of(snapshot, &plan.uplinks);
-    for planned in &plan.uplinks {
-        let Some(table) = planned.table else { continue };
-        let on_down = config.on_down(&planned.uplink.name);
-        for side in planned.sides() {
-            plan.routes.extend(mirror::table(&leaving, &planned.uplink, side, table, on_down));
-        }
+    for (planned, routes) in plan.uplinks.iter().zip(made) {
+        plan.routes.extend(routes.into_iter().filter(|r| !planned.frozen.contains(&r.family())));
     }
     keep_frozen(snapshot, &mut plan);
     plan.groups = groups(snapshot, config, &plan, &found.leading);
@@ -208,6 +204,18 @@ pub fn make(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Plan {
     let rivals = rival::find(snapshot, &plan);
     plan.notes.extend(rivals.into_iter().map(Note::Rival));
     plan
+}
+
+/// What each uplink's table is to hold, if it has one and nothing stands in the way.
+fn tables(snapshot: &Snapshot, config: &Config, uplinks: &[Planned]) -> Vec<Vec<Route>> {
+    let leaving = mirror::Leaving::of(snapshot, uplinks);
+    let of = |planned: &Planned| {
+        let Some(table) = planned.table else { return Vec::new() };
+        let on_down = config.on_down(&planned.uplink.name);
+        let sides = planned.uplink.sides.iter();
+        sides.flat_map(|s| mirror::table(&leaving, &planned.uplink, s, table, on_down)).collect()
+    };
+    uplinks.iter().map(of).collect()
 }
 
 /// The plan of a host that multihome has left: nothing of ours, and every link that we put in

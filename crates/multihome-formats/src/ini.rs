@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::Problem;
-use crate::notes::problem;
+use crate::remarks::problem;
 
 /// Longer files are no configuration.
 pub(crate) const LONGEST: usize = 1 << 20;

@@ -9,12 +9,15 @@
 //! several share stands beside them: [`ip_words`] for those who write what `ip` reads, `ini` and
 //! `yaml` for the others.
 
+mod bracket;
 mod cloud_init;
+mod declared;
 mod gap;
 mod glob;
 mod ifcfg;
 mod ifupdown;
 mod ini;
+mod ip_command;
 mod ip_words;
 mod iproute2;
 mod netplan;
@@ -23,6 +26,12 @@ mod networkmanager;
 mod nmstate;
 mod notes;
 mod purpose;
+mod remarks;
+mod rt_tables;
+mod sheet;
+mod shell;
+#[cfg(test)]
+mod testing_ip;
 #[cfg(test)]
 mod testing_yaml;
 mod value;
@@ -31,10 +40,13 @@ mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
+use multihome_core::Family;
 use multihome_core::model::{Names, Route, Rule};
 use multihome_core::policy::{Policy, Word};
 
+pub use declared::declared_by;
 pub use gap::consequence;
 
 /// A system that keeps routes and rules in files.
@@ -141,6 +153,8 @@ pub struct Known {
     pub macs: BTreeMap<String, u32>,
     /// Tables by name, the kernel's own included.
     pub tables: BTreeMap<String, u32>,
+    /// The gateways that leases and routers gave: some files say no more than that.
+    pub gateways: BTreeMap<(u32, Family), IpAddr>,
 }
 
 /// Why files cannot be read: nothing of them is taken then.
@@ -176,6 +190,22 @@ impl Format {
         Format::CloudInit,
     ];
 
+    /// Its name, as it is typed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Ifcfg => "ifcfg",
+            Format::Ifupdown => "ifupdown",
+            Format::Networkd => "networkd",
+            Format::Networkmanager => "networkmanager",
+            Format::Netplan => "netplan",
+            Format::Nmstate => "nmstate",
+            Format::Wicked => "wicked",
+            Format::Iproute2 => "iproute2",
+            Format::CloudInit => "cloud-init",
+        }
+    }
+
     /// What it can say.
     #[must_use]
     pub fn words(self) -> BTreeSet<Word> {
@@ -189,6 +219,15 @@ impl Format {
             Format::Wicked => wicked::words(),
             Format::Iproute2 => iproute2::words(),
             Format::CloudInit => cloud_init::words(),
+        }
+    }
+
+    /// What it can say beside the files that are there: they tell which of netplan's renderers it is.
+    #[must_use]
+    pub fn words_beside(self, there: &Tree) -> BTreeSet<Word> {
+        match self {
+            Format::Netplan => netplan::words_beside(there),
+            _ => self.words(),
         }
     }
 

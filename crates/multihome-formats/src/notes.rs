@@ -1,73 +1,136 @@
-//! What every file says beside the words of its format: who wrote it, what is lost, what stands
-//! where.
+//! What files say to whoever reads them: what a group of lines is for, and what is lost.
 
-use multihome_core::model::Names;
-use multihome_core::policy::{Entry, Gap, Part, Policy, Purpose};
+use multihome_core::model::{Names, Route, names};
+use multihome_core::policy::{Entry, Gap, Part, Policy, Purpose, Word};
 
-use crate::{At, Problem, gap, purpose};
+use crate::ip_words::{route_words, rule_words};
+use crate::{File, bracket, gap, purpose};
 
-/// The first line of each file.
-pub(crate) const HEAD: &str = "# Written by `multihome export`; the next export writes it anew.\n";
-/// Stands before our lines in a file of others.
-pub(crate) const BEGIN: &str = "# multihome: begin";
-/// Stands behind them.
-pub(crate) const END: &str = "# multihome: end";
+/// What `ip` itself can say, Debian 12's (6.1) and later: not the DSCP of a rule (6.12), and not what
+/// this program knows of rules by number only.
+pub(crate) const IP: [Word; 24] = [
+    Word::Iif,
+    Word::Oif,
+    Word::Not,
+    Word::Fwmark,
+    Word::Tos,
+    Word::Ipproto,
+    Word::Ports,
+    Word::Uidrange,
+    Word::Goto,
+    Word::RefusingRule,
+    Word::SuppressPrefixlength,
+    Word::RefusingRoute,
+    Word::OtherKind,
+    Word::Prefsrc,
+    Word::Scope,
+    Word::RouteTos,
+    Word::Mtu,
+    Word::PathMetrics,
+    Word::Onlink,
+    Word::Multipath,
+    Word::OtherFamily,
+    Word::Preference,
+    Word::SourceSpecific,
+    Word::MainRoutes,
+];
 
-/// The gaps that are about an uplink, or about all, as comments; without an uplink all of them.
-pub(crate) fn gaps(policy: &Policy, names: &Names, uplink: Option<&str>) -> String {
-    let concerns = |gap: &&Gap| uplink.is_none() || of(gap).is_none() || of(gap) == uplink;
-    let gaps = policy.gaps.iter().filter(concerns);
-    gaps.map(|gap| comment(&gap::consequence(gap, names))).collect()
+/// Why a link is put into a group.
+pub(crate) const GROUP: &str = "# Uplinks are in one link group: what leaves by it is not local.";
+
+/// The first line of a file.
+pub(crate) fn written(what: &str) -> String {
+    format!("# Written by `multihome export`: {what}.")
 }
 
-/// The uplink that a gap is about.
-fn of(gap: &Gap) -> Option<&str> {
+/// A comment that says what the entries below it are for.
+pub(crate) fn comment(purpose: Purpose) -> String {
+    format!("# {}.", capital(purpose::words(purpose)))
+}
+
+/// A sentence begins with a capital letter.
+pub(crate) fn capital(words: &str) -> String {
+    let mut chars = words.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}
+
+/// Lines for entries, in their order, a comment above those of one purpose.
+pub(crate) fn grouped<'a, T: 'a>(
+    entries: impl IntoIterator<Item = &'a Entry<T>>,
+    lines: impl Fn(&T) -> Vec<String>,
+) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut last = None;
+    for entry in entries {
+        if last.replace(entry.purpose) != Some(entry.purpose) {
+            out.push(comment(entry.purpose));
+        }
+        out.extend(lines(&entry.what));
+    }
+    out
+}
+
+/// Whether a route of main is the lease's own, which brings it again, or another one in its place.
+pub(crate) fn is_leased(part: &Part, entry: &Entry<Route>) -> bool {
+    entry.purpose == Purpose::Main
+        && entry.what.dst.is_default()
+        && part.leased.contains(&entry.what.family())
+}
+
+/// What is lost for an uplink, as comments.
+pub(crate) fn lost(policy: &Policy, part: &Part, names: &Names) -> Vec<String> {
+    let here = policy.gaps.iter().filter(|g| uplink(g).is_none_or(|name| name == part.name));
+    here.map(|g| format!("# {}", one_line(&gap::consequence(g, names)))).collect()
+}
+
+/// Which uplink a gap is about; none: all.
+fn uplink(gap: &Gap) -> Option<&str> {
     match gap {
         Gap::LaterNetworks { .. } | Gap::PublishedPorts => None,
+        Gap::RuleLeftOut { uplink, .. } => uplink.as_deref(),
         Gap::RouteLeftOut { uplink, .. }
         | Gap::RouteShortened { uplink, .. }
         | Gap::Addresses { uplink, .. }
         | Gap::Leased { uplink, .. }
         | Gap::Down { uplink }
         | Gap::Frozen { uplink, .. } => Some(uplink),
-        Gap::RuleLeftOut { uplink, .. } => uplink.as_deref(),
     }
 }
 
-/// Lines of comment. What comes from outside cannot end one.
-pub(crate) fn comment(text: &str) -> String {
-    let shown = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    text.lines().map(|line| format!("# {}\n", shown(line))).collect()
+/// A comment ends with its line, whatever a name in it holds.
+pub(crate) fn one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    // A backslash at the end would go on with the next line.
+    text.chars().map(shown).collect::<String>().trim_end_matches('\\').to_owned()
 }
 
-/// Entries of one purpose that follow each other, with the comment that stands above them.
-pub(crate) fn groups<T>(entries: &[Entry<T>]) -> impl Iterator<Item = (&'static str, &[Entry<T>])> {
-    let of = |purpose: Purpose| purpose::words(purpose);
-    entries.chunk_by(|a, b| a.purpose == b.purpose).map(move |group| (of(group[0].purpose), group))
+/// Whether an uplink can be spoken of without quotes: its own name, and those in its routes and rules.
+pub(crate) fn is_plain(part: &Part, names: &Names) -> bool {
+    let is_plain = |words: String| !words.contains(['\'', '"', '\\']);
+    is_plain(names::word(&part.name).into_owned())
+        && part.routes.iter().all(|e| is_plain(route_words(&e.what, names)))
+        && part.rules.iter().all(|e| is_plain(rule_words(&e.what, names)))
 }
 
-/// Whether a link's name means the same to every parser: no glob, no quote, no comment, no blank. The
-/// kernel allows nearly everything in names (`dev_valid_name`).
-pub(crate) fn is_plain(name: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@+".contains(c);
-    !name.is_empty() && name.chars().all(is_plain)
+/// The commands that take an uplink's rules and routes away, the rules first: nothing is looked up
+/// in a table that is half gone. Main's routes stay, for somebody made them before us.
+pub(crate) fn unmade(part: &Part, names: &Names) -> Vec<String> {
+    let rules = part
+        .rules
+        .iter()
+        .map(|e| format!("ip {} rule del {}", e.what.family.flag(), rule_words(&e.what, names)));
+    let ours = part.routes.iter().rev().filter(|e| e.purpose != Purpose::Main);
+    let routes = ours.map(|e| {
+        format!("ip {} route del {}", e.what.family().flag(), route_words(&e.what, names))
+    });
+    let group = part.group.map(|_| format!("ip link set dev {} group 0", names.link(part.link)));
+    rules.chain(routes).chain(group).collect()
 }
 
-/// Whether all names of links in a part are plain.
-pub(crate) fn is_sayable(part: &Part) -> bool {
-    let named = part.rules.iter().flat_map(|r| [&r.what.iif, &r.what.oif]).flatten();
-    is_plain(&part.name) && named.into_iter().all(|name| is_plain(name))
-}
-
-/// Why a part is left out.
-pub(crate) fn refusal(part: &Part) -> String {
-    comment(&format!(
-        "{:?} is left out: names of links like this mean something else here.",
-        part.name
-    ))
-}
-
-/// A line that cannot be read.
-pub(crate) fn problem(path: &str, line: usize, text: &str, why: impl Into<String>) -> Problem {
-    Problem { at: At { path: path.to_owned(), line }, text: text.to_owned(), why: why.into() }
+/// The command that takes a file away, or what is ours in it.
+pub(crate) fn taken_away(file: &File) -> String {
+    let is_plain = file.path.split('/').all(|n| n.is_empty() || names::word(n) == n);
+    let path = if is_plain { file.path.clone() } else { names::word(&file.path).into_owned() };
+    if file.extends { bracket::removal(&path) } else { format!("rm {path}") }
 }

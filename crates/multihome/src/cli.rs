@@ -67,6 +67,11 @@ pub enum Command {
     Snapshot(Json),
     /// Write the plan as another system's files, for hosts that are to keep it without multihome
     Export(ExportArgs),
+    /// Read what keeps this host by hand or by another system's files: what it does, what is wrong
+    /// with it, and the configuration that does at least the same
+    #[command(after_help = "Exit codes: 0 nothing wrong with it; 1 failed, or a file was not \
+        understood; 2 something is wrong with it.")]
+    Import(ImportArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -254,6 +259,50 @@ pub enum FileFormat {
     CloudInit,
 }
 
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Whose files to read; without it, the rules and routes that are in force
+    #[arg(long, value_enum)]
+    pub from: Option<ImportFormat>,
+    /// These files, instead of those that the system reads
+    #[arg(value_name = "FILE", requires = "from")]
+    pub files: Vec<PathBuf>,
+    /// Where the files are read: the copy of another host's, with --snapshot
+    #[arg(long, value_name = "DIR", requires = "from")]
+    pub root: Option<PathBuf>,
+    /// Write the configuration to this file
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write it even over a file that says something else
+    #[arg(long)]
+    pub force: bool,
+    /// Take over: write /etc/multihome/config.toml, put ours in the place of what is in force, and
+    /// say which files are to go
+    #[arg(long, conflicts_with_all = ["root", "snapshot", "output"])]
+    pub adopt: bool,
+    /// Options of reading commands.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// Systems whose files can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// initscripts: route-IF and rule-IF
+    Ifcfg,
+    /// Debian's /etc/network/interfaces
+    Ifupdown,
+    /// systemd-networkd's .network files
+    Networkd,
+    /// NetworkManager's keyfiles
+    Networkmanager,
+    /// netplan's YAML
+    Netplan,
+    /// Scripts of ip commands
+    Iproute2,
+}
+
 /// Options of `down`.
 #[derive(Debug, Args)]
 pub struct DownArgs {
@@ -358,6 +407,19 @@ impl From<FileFormat> for Format {
             FileFormat::Wicked => Format::Wicked,
             FileFormat::Iproute2 => Format::Iproute2,
             FileFormat::CloudInit => Format::CloudInit,
+        }
+    }
+}
+
+impl From<ImportFormat> for Format {
+    fn from(format: ImportFormat) -> Format {
+        match format {
+            ImportFormat::Ifcfg => Format::Ifcfg,
+            ImportFormat::Ifupdown => Format::Ifupdown,
+            ImportFormat::Networkd => Format::Networkd,
+            ImportFormat::Networkmanager => Format::Networkmanager,
+            ImportFormat::Netplan => Format::Netplan,
+            ImportFormat::Iproute2 => Format::Iproute2,
         }
     }
 }

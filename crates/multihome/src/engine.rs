@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use multihome_core::diff::{diff, revert};
+use multihome_core::import::{self, Declared};
 use multihome_core::interest::is_a_daemons;
 use multihome_core::memory::Remembered;
 use multihome_core::model::Route;
@@ -376,6 +377,15 @@ impl Engine {
         };
         self.lookout.expects_expiry(&self.snapshot);
         Ok(Steps { goal, withdrawn, plan, changes })
+    }
+
+    /// What is to be done to take over what is declared: ours in its place, then theirs away.
+    pub fn prepare_takeover(&mut self, declared: &Declared) -> Result<Steps, Failure> {
+        let withdrawn = self.learn()?;
+        let bare = import::bare(&self.snapshot, declared);
+        let plan = plan::make(&bare, &self.config, &self.memory);
+        let changes = import::takeover(&self.snapshot, &bare, &plan);
+        Ok(Steps { goal: Goal::Plan, withdrawn, plan, changes: self.without_refused(changes) })
     }
 
     /// Takes the steps, remembers what was learnt, and says what there is to say. The caller

@@ -61,6 +61,9 @@ pub enum Failure {
     /// The process may not change the network.
     #[error("this needs CAP_NET_ADMIN, which this process does not have")]
     NotPermitted,
+    /// A line of another system's file was not understood.
+    #[error("{0}")]
+    Line(#[from] multihome_formats::Problem),
     /// What was asked cannot be.
     #[error("{what}")]
     Question {
@@ -131,6 +134,9 @@ impl Failure {
                 "in another network namespace, give it a RUNTIME_DIRECTORY=/run/multihome-NAME"
                     .into()
             }
+            Failure::Line(_) => "nothing was imported, for what was passed over could be what \
+                                 matters: mend the line, or give the files that count"
+                .into(),
             Failure::Question { remedy, .. } => remedy.clone(),
             Failure::OwnFile(refused) => refused.remedy.clone(),
             Failure::Impossible(e) => e.remedy.clone(),

@@ -10,6 +10,7 @@
 mod error;
 mod file;
 pub mod steer;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -18,8 +18,9 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::conflict::is_twin_route;
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::model::{Rule, Snapshot};
+use crate::model::{Route, Rule, Snapshot};
 use crate::plan::{Plan, Planned};
 use crate::prefix::Family;
 use crate::uplink::Side;
@@ -87,7 +88,7 @@ pub fn find(snapshot: &Snapshot, plan: &Plan) -> Vec<Rival> {
     let mut found: BTreeMap<Tool, Found> = BTreeMap::new();
     for rule in rules {
         let of: Vec<&Planned> = own.sources(rule).into_iter().map(|(planned, _)| planned).collect();
-        if of.is_empty() || is_of_ours(snapshot, rule, &of) {
+        if of.is_empty() || is_of_ours(snapshot, plan, rule, &of) {
             continue;
         }
         let Some((tool, certain)) = signature::of(&facts, rule, &of) else { continue };
@@ -215,9 +216,11 @@ fn is_by_source(rule: &Rule) -> bool {
 }
 
 /// Whether a rule sends to a table of ours what ours send there: a twin of one of ours.
-fn is_of_ours(snapshot: &Snapshot, rule: &Rule, of: &[&Planned]) -> bool {
+fn is_of_ours(snapshot: &Snapshot, plan: &Plan, rule: &Rule, of: &[&Planned]) -> bool {
     let Some(table) = rule.table() else { return false };
-    of.iter().all(|p| p.table == Some(table)) && snapshot.routes_in(table).all(|r| r.is_ours())
+    let is_twin = |r: &Route| plan.routes.iter().any(|ours| is_twin_route(r, ours));
+    of.iter().all(|p| p.table == Some(table))
+        && snapshot.routes_in(table).all(|r| r.is_ours() || is_twin(r))
 }
 
 /// Which uplinks would not be known to have a gateway but for these tables.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::glob;
-use crate::notes::problem;
+use crate::remarks::problem;
 use crate::yaml::{self, Node, Pair};
 use crate::{Problem, Tree};
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::glob;
 use crate::ini::{self, Dialect, Section};
-use crate::notes::problem;
+use crate::remarks::problem;
 use crate::{Problem, Tree};
 
 /// Where `.network` files are, the strongest first.
@@ -39,8 +39,6 @@ pub(super) const CONFIGURATION_DROP_INS: [&str; 5] = [
 ];
 /// What networkd says of each link, by index.
 pub(super) const LINKS: &str = "/run/systemd/netif/links";
-/// The leases, by index.
-pub(super) const LEASES: &str = "/run/systemd/netif/leases";
 
 /// A file of a manager, with what stands beside it.
 #[derive(Debug)]

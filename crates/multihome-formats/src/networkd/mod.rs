@@ -55,9 +55,7 @@ pub(crate) fn places() -> Vec<Place> {
     for directory in files::CONFIGURATION_DROP_INS {
         places.push(Place { directory, prefix: "", suffix: ".conf" });
     }
-    for directory in [files::LINKS, files::LEASES] {
-        places.push(Place { directory, prefix: "", suffix: "" });
-    }
+    places.push(Place { directory: files::LINKS, prefix: "", suffix: "" });
     places
 }
 

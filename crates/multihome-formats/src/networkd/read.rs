@@ -14,7 +14,7 @@ use super::files::{self, Card};
 use super::keys::{self, Keys};
 use super::write::automatic_scope;
 use crate::ini::{self, Dialect, Entry, Section};
-use crate::notes::problem;
+use crate::remarks::problem;
 use crate::value::{self, number};
 use crate::{At, Known, Problem, Statement, Tree, What};
 
@@ -36,7 +36,7 @@ pub(super) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Prob
     if let Some(path) = files::of_several(there) {
         return Err(problem(path, 1, "", "a drop-in for files of several names is not read"));
     }
-    let mut reader = Reader { there, tables: Vec::new(), found: Vec::new() };
+    let mut reader = Reader { there, known, tables: Vec::new(), found: Vec::new() };
     reader.configuration()?;
     let units = files::units(there);
     let mut used: Vec<&str> = Vec::new();
@@ -57,6 +57,7 @@ pub(super) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Prob
 
 struct Reader<'a> {
     there: &'a Tree,
+    known: &'a Known,
     tables: Vec<(String, u32)>,
     found: Vec<Statement>,
 }
@@ -258,11 +259,11 @@ impl Reader<'_> {
             Some(line) => match line.value() {
                 "_dhcp4" | "_dhcp" => {
                     filled = true;
-                    Some(self.router(line, link)?)
+                    Some(self.router(line, link, Family::V4)?)
                 }
                 "_ipv6ra" => {
-                    let why = "which router advertises itself is in no file";
-                    return Err(line.wrong(why));
+                    filled = true;
+                    Some(self.router(line, link, Family::V6)?)
                 }
                 _ => Some(line.read::<IpAddr>("address")?),
             },
@@ -309,14 +310,13 @@ impl Reader<'_> {
         Ok(Some(route))
     }
 
-    /// The gateway that the lease of a link names.
-    fn router(&self, line: Line<'_>, link: u32) -> Result<IpAddr, Problem> {
-        let lease = self.there.get(&format!("{}/{link}", files::LEASES));
-        let routers = lease.and_then(|l| l.lines().find_map(|l| l.strip_prefix("ROUTER=")));
-        let first = routers.and_then(|r| r.split_whitespace().next());
-        first
-            .and_then(|r| r.parse().ok())
-            .ok_or_else(|| line.wrong("there is no lease that says which gateway this is"))
+    /// The gateway that a lease or a router gave a link.
+    fn router(&self, line: Line<'_>, link: u32, family: Family) -> Result<IpAddr, Problem> {
+        let gateway = self.known.gateways.get(&(link, family));
+        gateway.copied().ok_or_else(|| {
+            let why = "no lease and no router of this host says which gateway this is";
+            line.wrong(why)
+        })
     }
 
     // ===== [RoutingPolicyRule] =====

@@ -9,7 +9,7 @@ use super::lines::{self, Defaults};
 use super::profiles::{self, Card, Profile};
 use super::write::SECTIONS;
 use crate::ini::Entry;
-use crate::notes::problem;
+use crate::remarks::problem;
 use crate::value::number;
 use crate::{At, Known, Problem, Statement, Tree, What};
 

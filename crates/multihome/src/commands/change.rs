@@ -18,7 +18,7 @@ use crate::words::plan::{FailedJson, PlanJson};
 use crate::words::{self, plural};
 
 /// How long a command waits for another one's changes; those take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts the host right once.
 pub fn apply(named: Option<&Path>, args: &Json) -> Result<u8, Failure> {
@@ -110,7 +110,12 @@ pub fn reconcile(
     engine.observe(goal)?;
     let steps = engine.prepare(goal)?;
     let outcome = engine.take(steps);
-    // What counts is what the kernel holds afterwards, not what it acknowledged.
+    finish(engine, outcome, goal)
+}
+
+/// What the kernel holds after an outcome: that counts, not what it acknowledged. The caller holds
+/// the lock.
+pub fn finish(engine: &mut Engine, outcome: Outcome, goal: Goal) -> Result<Reconciled, Failure> {
     let mut left = Vec::new();
     if !outcome.changes.is_empty() {
         let names = engine.snapshot().names();

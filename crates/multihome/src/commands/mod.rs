@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod export;
 mod hook;
+mod import;
 mod read;
 mod verify;
 
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Down(args) => change::down(named, args),
         Command::Run => daemon::run(cli.config.clone()),
         Command::Export(args) => export::export(named, args),
+        Command::Import(args) => import::import(named, args),
         Command::Config(ConfigCommand::Check { file }) => config::check(file.as_deref().or(named)),
         Command::Config(ConfigCommand::Show(args)) => config::show(named, args),
         Command::Hook(args) => Ok(hook::hook(named, args)),

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use multihome_core::Config;
 use multihome_core::config::steer::{dscp_name, protocol_name};
-use multihome_core::config::{OnDown, Origin, Pattern, Setting, Steer};
+use multihome_core::config::write::{fwmark, range, steer_keys, toml_key, toml_string};
+use multihome_core::config::{OnDown, Origin, Pattern, Setting};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -93,42 +94,6 @@ impl Line {
     }
 }
 
-/// The keys of an entry that are set, with their values as TOML has them.
-fn steer_keys(steer: &Steer) -> Vec<(&'static str, String)> {
-    let mut keys = Vec::new();
-    let mut add = |key, value: Option<String>| keys.extend(value.map(|v| (key, v)));
-    // A name is written as such, a number without quotes.
-    let word = |text: String| match text.parse::<u32>() {
-        Ok(_) => text,
-        Err(_) => toml_string(&text),
-    };
-    add("name", steer.name.as_deref().map(toml_string));
-    add("uplink", Some(toml_string(&steer.uplink)));
-    let to: Vec<String> = steer.to.iter().map(ToString::to_string).collect();
-    add("to", (!to.is_empty()).then(|| spaced(&json!(to))));
-    add("protocol", steer.protocol.map(|p| word(protocol_name(p))));
-    add("port", steer.port.map(|(first, last)| word(range(first.into(), last.into()))));
-    add("uid", steer.uid.map(|(first, last)| word(range(first, last))));
-    add("iif", steer.iif.as_deref().map(toml_string));
-    add("fwmark", steer.fwmark.map(|mark| toml_string(&fwmark(mark))));
-    add("dscp", steer.dscp.map(|d| word(dscp_name(d))));
-    add("unless_down", Some(json!(steer.unless_down).to_string()));
-    keys
-}
-
-/// `2049`, or `1000-1999`.
-fn range(first: u32, last: u32) -> String {
-    if first == last { first.to_string() } else { format!("{first}-{last}") }
-}
-
-/// `0x10/0xff`, or `0x10` where all bits count.
-fn fwmark((mark, mask): (u32, u32)) -> String {
-    match mask {
-        u32::MAX => format!("{mark:#x}"),
-        mask => format!("{mark:#x}/{mask:#x}"),
-    }
-}
-
 /// As JSON: each value an object with `value` and `origin`.
 pub fn json(config: &Config) -> Value {
     let patterns = |s: &Setting<Vec<Pattern>>| -> Value {
@@ -198,24 +163,6 @@ fn with_origin(value: &impl Serialize, origin: &Origin) -> Value {
 /// A list as people write it in TOML.
 fn spaced(list: &Value) -> String {
     list.to_string().replace("\",\"", "\", \"")
-}
-
-/// A name as a key of TOML.
-pub(super) fn toml_key(name: &str) -> String {
-    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
-        name.into()
-    } else {
-        toml_string(name)
-    }
-}
-
-/// A string of TOML: one of JSON, but for control characters, which TOML never has bare.
-pub(super) fn toml_string(text: &str) -> String {
-    let escaped = |c: char| match c {
-        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    };
-    json!(text).to_string().chars().map(escaped).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod export;
 pub mod extras;
 pub mod fault;
+pub mod import;
 pub mod plan;
 pub mod rival;
 pub mod status;
@@ -18,6 +19,7 @@ pub mod what_if;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use multihome_core::config::write::{toml_key, toml_string};
 use multihome_core::conflict::Conflict;
 use multihome_core::model::hint::{Refused, Source};
 use multihome_core::model::names::{is_shown, word};
@@ -25,8 +27,6 @@ use multihome_core::model::{Link, Names, names};
 use multihome_core::plan::Note;
 use multihome_core::uplink::NotUplink;
 use multihome_core::ways::{Learnt, Way};
-
-use self::config::{toml_key, toml_string};
 
 /// What stands in the way, and what to do about it.
 pub fn conflict(conflict: &Conflict, names: &Names) -> (String, String) {

@@ -3,13 +3,13 @@
 
 use std::fmt::Write as _;
 
+use multihome_core::config::write::toml_key;
 use multihome_core::model::names::word;
 use multihome_core::model::route::RTPROT_BOOT;
 use multihome_core::model::{Names, Rule};
 use multihome_core::rival::{Asked, Detour, Door, OnlyWay, Rival, Tool};
 use serde::Serialize;
 
-use super::config::toml_key;
 use super::words;
 pub(super) use super::wrap;
 use crate::output::Style;

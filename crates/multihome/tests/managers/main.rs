@@ -47,6 +47,7 @@ const TESTS: &[&[Test]] = &[
     dhcpcd::with_the_daemon::TESTS,
     dhcpcd::by_hooks::TESTS,
     dispatcher::TESTS,
+    export::ip::TESTS,
     export::networkd::TESTS,
     export::networkmanager::TESTS,
     export::netplan::TESTS,

@@ -5,6 +5,7 @@
 //! daemon of ours; `multihome verify` says so as well. What the command says to undo it leaves
 //! rules and tables as they were.
 
+pub mod ip;
 pub mod netplan;
 pub mod networkd;
 pub mod networkmanager;

@@ -1,0 +1,147 @@
+//! Files in `ip`'s words: ifupdown's own, a script with its unit, and those of initscripts, which no
+//! Debian has. For these a script stands in that does what their `ifup-routes` does.
+
+use multihome_lab::Topology;
+
+use super::{bare, exported, leased, story};
+use crate::ifupdown::LEASES;
+use crate::machine::{Machine, PATIENCE, write, write_script};
+use crate::runner::tests;
+use crate::state::State;
+
+tests![
+    ifupdown_with_static_addresses,
+    ifupdown_with_leases,
+    ifupdown_takes_all_away_with_the_link,
+    a_script_that_a_unit_runs,
+    a_script_that_is_run_twice,
+    initscripts_in_two_subnets,
+    initscripts_in_one_subnet,
+];
+
+const INTERFACES: &str = "/etc/network/interfaces";
+
+const STATIC: &str = "auto ens5 ens6
+iface ens5 inet static
+    address 10.0.0.129/24
+    gateway 10.0.0.1
+iface ens5 inet6 static
+    address 2001:db8:a::129/64
+    gateway fe80::8f:53ff:fe6f:64ef
+iface ens6 inet static
+    address 10.0.1.204/24
+    gateway 10.0.1.1
+    metric 3
+iface ens6 inet6 static
+    address 2001:db8:b::204/64
+    gateway fe80::8f:53ff:fe6f:6501
+    metric 2000
+";
+
+const ONE_SUBNET: &str = "auto ens5 ens6
+iface ens5 inet static
+    address 10.0.0.129/24
+    gateway 10.0.0.1
+iface ens5 inet6 static
+    address 2600:1f14:eeb:2203:454a:fcbd:485d:73ef/64
+    gateway fe80::8f:53ff:fe6f:64ef
+iface ens6 inet static
+    address 10.0.0.204/24
+    gateway 10.0.0.1
+    metric 3
+iface ens6 inet6 static
+    address 2600:1f14:eeb:2203:ac24:6708:2ab9:75a3/64
+    gateway fe80::8f:53ff:fe6f:64ef
+    metric 2000
+";
+
+/// As initscripts does it (`handle_ip_file` in their `ifup-routes`): each line that is no comment is
+/// split at blanks and handed to `ip`; a route that is there is replaced. Theirs goes on after a
+/// failure, this one tells.
+const IFUP_ROUTES: &str = r#"#!/bin/bash
+for kind in route route6 rule rule6; do
+    file=/etc/sysconfig/network-scripts/$kind-$1
+    [ -f "$file" ] || continue
+    case $kind in *6) family=-6 ;; *) family=-4 ;; esac
+    what=${kind%6}
+    { cat "$file"; echo; } | while read line; do
+        if [[ ! "$line" =~ ^[[:space:]]*(#.*)?$ ]]; then
+            ip $family $what add $line && continue
+            [ $what = route ] && ip $family route replace $line || exit 1
+        fi
+    done || exit 1
+done
+"#;
+
+fn ifupdown_with_static_addresses() {
+    let machine = bare();
+    write(INTERFACES, STATIC);
+    machine.sh("ifup -a");
+    story(&machine, "ifupdown");
+    assert_eq!(machine.sh(&format!("cat {INTERFACES}")), STATIC);
+}
+
+fn ifupdown_with_leases() {
+    let machine = leased();
+    write(INTERFACES, LEASES);
+    machine.sh("ifup -a");
+    story(&machine, "ifupdown");
+}
+
+fn ifupdown_takes_all_away_with_the_link() {
+    let machine = bare();
+    write(INTERFACES, STATIC);
+    machine.sh("ifup -a");
+    let before = State::of(&machine);
+    machine.sh("ifdown -a");
+    let down = State::of(&machine);
+    machine.sh("ifup -a");
+    exported(&machine, "ifupdown").activate(&machine);
+    machine.assert_all_answer_within(PATIENCE);
+    machine.sh("ifdown -a");
+    State::of(&machine).assert_is(&down, "after ifdown");
+    machine.sh("ifup -a");
+    machine.assert_all_answer_within(PATIENCE);
+    exported(&machine, "ifupdown").undo(&machine);
+    State::of(&machine).assert_is(&before, "after all is undone");
+}
+
+fn a_script_that_a_unit_runs() {
+    let mut machine = bare();
+    write(INTERFACES, STATIC);
+    let _systemd = machine.boot(&["networking"]);
+    story(&machine, "iproute2");
+}
+
+fn a_script_that_is_run_twice() {
+    let machine = bare();
+    write(INTERFACES, STATIC);
+    machine.sh("ifup -a");
+    let before = State::of(&machine);
+    exported(&machine, "iproute2");
+    machine.sh("multihome-policy up");
+    let up = State::of(&machine);
+    machine.assert_all_answer_within(PATIENCE);
+    machine.sh("multihome-policy up");
+    State::of(&machine).assert_is(&up, "after it has run twice");
+    machine.sh("multihome-policy down && multihome-policy down");
+    State::of(&machine).assert_is(&before, "after it has taken all away twice");
+}
+
+fn initscripts_in_two_subnets() {
+    initscripts(Topology::TwoSubnets, STATIC);
+}
+
+fn initscripts_in_one_subnet() {
+    initscripts(Topology::SameSubnet, ONE_SUBNET);
+}
+
+/// Configured by ifupdown, which stands in for the rest of initscripts.
+#[track_caller]
+fn initscripts(topology: Topology, interfaces: &str) {
+    let machine = Machine::new(topology);
+    write(INTERFACES, interfaces);
+    machine.sh("ifup -a");
+    write_script("/etc/sysconfig/network-scripts/ifup-routes", IFUP_ROUTES);
+    story(&machine, "ifcfg");
+}
