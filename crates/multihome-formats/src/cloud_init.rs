@@ -41,12 +41,7 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     if policy.parts.is_empty() {
         return Export::default();
     }
-<<<<<<< HEAD
-    let mut text = notes::HEAD.to_owned();
-=======
-    // cloud-init takes a file for its own by this first line in `user-data` only; here any will do.
     let mut text = remarks::HEAD.to_owned();
->>>>>>> main
     text += CONSEQUENCE;
     text += &remarks::gaps(policy, names, None);
     let left_out = policy.parts.iter().filter(|p| !remarks::is_sayable(p));

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use multihome_core::model::{Address, Link};
-use multihome_core::{Family, Snapshot};
 use multihome_core::import::Declared;
 use multihome_core::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use multihome_core::model::{Address, Link};
+use multihome_core::{Family, Snapshot};
 
 use crate::{Known, Statement, What};
 

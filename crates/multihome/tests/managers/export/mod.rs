@@ -16,7 +16,7 @@ use multihome_lab::Topology;
 use serde_json::Value;
 
 use crate::machine::{Machine, PATIENCE};
-use crate::state::State;
+use crate::state::{PROTOCOL, State};
 use crate::world::eventually;
 
 /// What `multihome export` says.
@@ -81,7 +81,9 @@ pub fn story(machine: &Machine, format: &str) {
         }
         said.code == Some(0)
     });
-    assert!(!State::of(machine).has_ours());
+    // No daemon of ours has made any of it; a link's group has no maker.
+    assert_eq!(machine.sh(&format!("ip -N rule | grep 'proto {PROTOCOL}' || true")), "");
+    assert_eq!(machine.sh(&format!("ip route show table all proto {PROTOCOL}")), "");
 
     exported.undo(machine);
     eventually("all is as it was", PATIENCE, || {
