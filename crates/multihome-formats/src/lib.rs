@@ -238,6 +238,15 @@ impl Format {
         }
     }
 
+    /// What it can say beside the files that are there: they tell which of netplan's renderers it is.
+    #[must_use]
+    pub fn words_beside(self, there: &Tree) -> BTreeSet<Word> {
+        match self {
+            Format::Netplan => netplan::words_beside(there),
+            _ => self.words(),
+        }
+    }
+
     /// Where its files are.
     #[must_use]
     pub fn places(self) -> Vec<Place> {

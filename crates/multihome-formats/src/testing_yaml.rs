@@ -62,7 +62,8 @@ pub(crate) fn rule(family: Family, priority: u32, table: u32) -> Rule {
     Rule { protocol: 0, ..Rule::new(family, priority, Action::Lookup(table)) }
 }
 
-fn part(words: &BTreeSet<Word>) -> Part {
+/// Its part, in some words.
+pub(crate) fn part(words: &BTreeSet<Word>) -> Part {
     let address = |local: &str, prefix_len| Address {
         link: LINK,
         local: ip(local),

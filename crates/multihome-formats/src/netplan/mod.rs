@@ -24,6 +24,15 @@ pub(crate) fn words() -> BTreeSet<Word> {
     BTreeSet::from([Word::Tos, Word::Prefsrc, Word::Scope, Word::Mtu, Word::Onlink])
 }
 
+/// What networkd gets as well, where all files leave everything to it.
+pub(crate) fn words_beside(there: &Tree) -> BTreeSet<Word> {
+    let mut words = words();
+    if write::is_for_networkd(there) {
+        words.insert(Word::RefusingRoute);
+    }
+    words
+}
+
 pub(crate) fn places() -> Vec<Place> {
     let place = |directory| Place { directory, prefix: "", suffix: ".yaml" };
     definitions::DIRECTORIES.into_iter().map(place).collect()

@@ -1,4 +1,8 @@
-use crate::testing_yaml::{LINK, files, found, ip, known, names, objects, odd_rules, over, policy};
+use multihome_core::policy::{Policy, Word};
+
+use crate::testing_yaml::{
+    LINK, files, found, ip, known, names, objects, odd_rules, over, part, policy,
+};
 use crate::{Format, Problem, Statement, Tree};
 
 const FILE: &str = "/etc/netplan/50-cloud-init.yaml";
@@ -21,6 +25,22 @@ fn a_policy_comes_back_as_it_went() {
     let there = tree(&[(FILE, CARDS)]);
     let written = files(Format::Netplan, &policy, &there);
     assert_eq!(found(&import(&over(&there, &written)).unwrap()), objects(&policy, 4));
+}
+
+#[test]
+fn networkd_gets_routes_that_refuse_and_networkmanager_does_not() {
+    let there = tree(&[(FILE, CARDS)]);
+    let words = Format::Netplan.words_beside(&there);
+    assert!(words.contains(&Word::RefusingRoute));
+    let policy = Policy { parts: vec![part(&words)], ..Policy::default() };
+    let text = files(Format::Netplan, &policy, &there)[OWN].clone();
+    let expected = "        - to: 0.0.0.0/0\n          type: unreachable\n          \
+        metric: 2147483647\n          table: 10003\n";
+    assert!(text.contains(expected), "{text}");
+    let other = CARDS.replace("version: 2", "renderer: NetworkManager");
+    for there in [tree(&[(FILE, &other)]), Tree::new()] {
+        assert_eq!(Format::Netplan.words_beside(&there), Format::Netplan.words());
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
 
 use multihome_core::model::route::RTNH_F_ONLINK;
-use multihome_core::model::{Names, Route, Rule};
+use multihome_core::model::{Names, Route, RouteKind, Rule};
 use multihome_core::policy::{Entry, Part, Policy};
 use multihome_core::prefix::Family;
 
@@ -68,6 +68,13 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
         next: vec!["netplan apply".to_owned()],
         undo: vec![format!("rm {FILE}"), "netplan apply".to_owned()],
     }
+}
+
+/// Whether all that is there goes to networkd: netplan's default, unless a file says otherwise.
+pub(super) fn is_for_networkd(there: &Tree) -> bool {
+    let files = definitions::files(there).unwrap_or_default();
+    let is_other = |f: &definitions::File<'_>| f.root.as_ref().is_some_and(names_networkmanager);
+    files.iter().any(|f| f.path != FILE) && !files.iter().any(is_other)
 }
 
 /// Whether a definition is another link's, too.
@@ -164,13 +171,20 @@ fn item(indent: &str, pairs: &[(&str, String)]) -> String {
     text
 }
 
+/// 0.106 writes a metric as a number with a sign, which networkd then does not read.
+const LARGEST_METRIC: u32 = i32::MAX.cast_unsigned();
+
 fn route(route: &Route) -> Vec<(&'static str, String)> {
     let hop = route.hops.first();
     let gateway = hop.and_then(|h| h.gateway);
     // Not `default`: without a gateway netplan cannot tell the family of it, and dies
     // (`get_global_network`).
     let mut pairs = vec![("to", text(&route.dst))];
+    if route.kind != RouteKind::Unicast {
+        pairs.push(("type", route.kind.word().to_owned()));
+    }
     match gateway {
+        None if route.refuses() => {}
         Some(gateway) => pairs.push(("via", text(&gateway))),
         // Old versions want a gateway of every route that is global.
         None => pairs.push(("scope", "link".to_owned())),
@@ -182,7 +196,7 @@ fn route(route: &Route) -> Vec<(&'static str, String)> {
         pairs.push(("on-link", "true".to_owned()));
     }
     if route.metric != Route::new(route.table, route.dst).metric {
-        pairs.push(("metric", route.metric.to_string()));
+        pairs.push(("metric", route.metric.min(LARGEST_METRIC).to_string()));
     }
     if let Some(mtu) = route.metrics.values.get(&2) {
         pairs.push(("mtu", mtu.to_string()));

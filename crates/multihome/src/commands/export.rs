@@ -26,13 +26,6 @@ pub fn export(named: Option<&Path>, args: &ExportArgs) -> Result<u8, Failure> {
         return Err(Failure::Incomplete(format!("half a host is not exported: {why}")));
     }
     let format = Format::from(args.format);
-    let policy = policy::of(&snapshot, &config, &plan, &format.words());
-    if policy.parts.is_empty() {
-        return Err(Failure::Question {
-            what: "there is nothing to export: no uplink has a table of its own".into(),
-            remedy: "`multihome status` says why".into(),
-        });
-    }
     let there = match (&args.root, &args.reading.snapshot) {
         (None, Some(_)) => files::Found::default(),
         (root, _) => {
@@ -40,6 +33,13 @@ pub fn export(named: Option<&Path>, args: &ExportArgs) -> Result<u8, Failure> {
             files::read(root, &format.places())
         }
     };
+    let policy = policy::of(&snapshot, &config, &plan, &format.words_beside(&there.tree));
+    if policy.parts.is_empty() {
+        return Err(Failure::Question {
+            what: "there is nothing to export: no uplink has a table of its own".into(),
+            remedy: "`multihome status` says why".into(),
+        });
+    }
     let names = snapshot.names();
     let export = multihome_formats::export(format, &policy, &names, &there.tree);
     let written = match &args.output {
