@@ -249,7 +249,7 @@ fn is_left_behind(way: &Way, hint: &Hint) -> bool {
 /// `RTPROT_BOOT`: `ip` without a protocol.
 const RTPROT_BOOT: u8 = 3;
 /// `RTPROT_DHCP`.
-const RTPROT_DHCP: u8 = 16;
+pub(crate) const RTPROT_DHCP: u8 = 16;
 
 fn by_hint(hint: &Hint, gateway: IpAddr, link: u32) -> Way {
     let (source, file) = (hint.source, hint.file.clone());

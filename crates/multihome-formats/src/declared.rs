@@ -1,11 +1,8 @@
 //! What statements come to, all of them together.
 
-use std::net::IpAddr;
-
 use multihome_core::import::Declared;
 use multihome_core::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use multihome_core::model::{Address, Link};
-use multihome_core::{Family, Snapshot};
+use multihome_core::{Config, Memory, Snapshot, plan};
 
 use crate::{Known, Statement, What};
 
@@ -26,27 +23,17 @@ impl Known {
         known.tables.extend(OWN_TABLES.map(|(name, table)| (name.to_owned(), table)));
         let named = snapshot.table_names.iter().map(|(number, name)| (name.clone(), *number));
         known.tables.extend(named);
-        for family in Family::BOTH {
-            for link in snapshot.links() {
-                if let Some(gateway) = gateway(snapshot, link, family) {
-                    known.gateways.insert((link.index, family), gateway);
-                }
+        // Whoever fills them in has them from where multihome has them.
+        let plan = plan::make(snapshot, &Config::default(), &Memory::default());
+        for planned in &plan.uplinks {
+            for side in &planned.uplink.sides {
+                let first = side.ways.first().and_then(|w| w.gateway());
+                let gateway = first.map(|g| ((planned.uplink.link, side.family), g));
+                known.gateways.extend(gateway);
             }
         }
         known
     }
-}
-
-/// What a lease or a router gave a link: main has it as a default, or a file of the manager's does.
-fn gateway(snapshot: &Snapshot, link: &Link, family: Family) -> Option<IpAddr> {
-    let defaults = snapshot.main_defaults(family);
-    let mut hops = defaults.iter().flat_map(|r| &r.hops).filter(|h| h.link == link.index);
-    let by_main = hops.find_map(|h| h.gateway);
-    by_main.or_else(|| {
-        let addresses: Vec<Address> = snapshot.addresses_of(link.index).cloned().collect();
-        let hints = snapshot.hints.of(link, family, &addresses);
-        hints.iter().flat_map(|h| h.gateways.iter().copied()).next()
-    })
 }
 
 /// All that statements declare, without main's routes: those are not handed over.

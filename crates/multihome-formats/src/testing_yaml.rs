@@ -35,6 +35,7 @@ pub(crate) fn known() -> Known {
         tables: [("main", 254), ("local", 255), ("default", 253)]
             .map(|(name, table)| (name.to_owned(), table))
             .into(),
+        gateways: [ip("10.0.1.1"), ip("fe80::1")].map(|g| ((LINK, Family::of(g)), g)).into(),
     }
 }
 
@@ -79,6 +80,7 @@ pub(crate) fn part(words: &BTreeSet<Word>) -> Part {
         addresses: vec![address("10.0.1.204", 24), address("2001:db8:b::204", 64)],
         leased: BTreeSet::new(),
         gateways: vec![ip("10.0.1.1"), ip("fe80::1")],
+        leased_gateways: vec![ip("10.0.1.1"), ip("fe80::1")],
         group: words.contains(&Word::SuppressIfgroup).then_some(GROUP),
         routes: routes(words),
         rules: rules(words),

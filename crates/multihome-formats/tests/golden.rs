@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use multihome_core::config::ReturnPathMode;
 use multihome_core::model::Rule;
 use multihome_core::plan::Note;
 use multihome_core::policy::{self, Gap, Policy};
@@ -156,12 +157,21 @@ fn says_all(host: &Host, policy: &Policy) -> bool {
     };
     // What only this moment shows is no configuration: a steering that found its uplink down, a card
     // that is kept apart by a pattern, conflicts.
-    policy.gaps.iter().all(is_harmless)
+    let names_group = host.config.link_group.value.is_none()
+        || policy.parts.iter().any(|p| p.rules.iter().any(|e| e.what.suppress_ifgroup.is_some()));
+    names_group
+        && policy.gaps.iter().all(is_harmless)
         && host.plan.steered.is_empty()
         && host.plan.conflicts.is_empty()
         && host.plan.marks.families.is_empty()
         && host.plan.overtaken.is_empty()
-        && !host.plan.notes.iter().any(|n| matches!(n, Note::Captured { .. }))
+        && host.config.return_path.value == ReturnPathMode::Auto
+        && host.config.mark_mask.value.is_none()
+        && !host
+            .plan
+            .notes
+            .iter()
+            .any(|n| matches!(n, Note::Captured { .. } | Note::NoGateway { .. }))
 }
 
 #[test]

@@ -9,13 +9,14 @@ use crate::config::{BAND, Config};
 use crate::cover;
 use crate::model::address::IFA_F_PERMANENT;
 use crate::model::names::TABLE_MAIN;
-use crate::model::route::RTPROT_BOOT;
+use crate::model::route::{RTPROT_BOOT, RTPROT_RA};
 use crate::model::{Action, Address, Route, RouteKind, Rule, Snapshot};
 use crate::plan::{Note, Plan, Planned, Returning};
 use crate::prefix::{Family, Prefix, is_global};
 use crate::return_path;
 use crate::rules::{self, OIF_OFFSET};
 use crate::uplink::Side;
+use crate::ways::{Learnt, RTPROT_DHCP, Way};
 
 /// The plan in the words that a format has.
 #[must_use]
@@ -94,6 +95,12 @@ impl Builder<'_> {
             name: uplink.name.clone(),
             mac: link.and_then(|l| l.permanent_address.clone().or_else(|| l.address.clone())),
             gateways: self.main_gateways(uplink.link),
+            leased_gateways: uplink
+                .sides
+                .iter()
+                .flat_map(|s| &s.ways)
+                .filter_map(leased_gateway)
+                .collect(),
             addresses,
             leased,
             group: self.group(planned),
@@ -413,6 +420,16 @@ impl Builder<'_> {
             first.rules.push(Entry { what, purpose: Purpose::Jump });
         }
     }
+}
+
+/// The gateway of a way that a lease or an advertisement brought.
+fn leased_gateway(way: &Way) -> Option<IpAddr> {
+    let is_leased = match &way.learnt {
+        Learnt::DefaultRoute { protocol, .. } => matches!(*protocol, RTPROT_RA | RTPROT_DHCP),
+        Learnt::Hint { .. } | Learnt::Advertised { .. } => true,
+        Learnt::Configured(_) | Learnt::StaticRoutes | Learnt::Remembered => false,
+    };
+    way.gateway().filter(|_| is_leased)
 }
 
 /// A rule of nobody's yet.

@@ -54,6 +54,8 @@ pub struct Part {
     pub leased: BTreeSet<Family>,
     /// The gateways of main's defaults by this link.
     pub gateways: Vec<IpAddr>,
+    /// Those of its gateways that a lease or an advertisement brought: the next one may bring others.
+    pub leased_gateways: Vec<IpAddr>,
     /// The link group that it joins.
     pub group: Option<u32>,
     /// Routes, in the order in which they can be added: tables, then purposes.

@@ -197,7 +197,11 @@ fn drop_in(part: &Part, leased: &Leased) -> String {
             let word = (route.purpose == Purpose::Default)
                 .then(|| leased.word(route.what.family()))
                 .flatten()
-                .filter(|_| route.what.hops.iter().any(|h| h.gateway.is_some()));
+                .filter(|_| {
+                    let gateways = route.what.hops.iter().filter_map(|h| h.gateway);
+                    // One that the lease does not name would never be filled in.
+                    gateways.into_iter().any(|g| part.leased_gateways.contains(&g))
+                });
             // networkd makes a route for each gateway that the network names.
             if let Some(word) = word {
                 if filled.contains(&word) {
