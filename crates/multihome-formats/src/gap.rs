@@ -35,7 +35,8 @@ pub fn consequence(gap: &Gap, names: &Names) -> String {
             }
         ),
         Gap::RouteShortened { uplink, route, lacks } => {
-            format!("{uplink}: `{}` is kept without that ({})", route.display(names), cannot(lacks))
+            let words: Vec<&str> = lacks.iter().map(|w| word(*w)).collect();
+            format!("{uplink}: `{}` is kept without {}", route.display(names), words.join(", "))
         }
         Gap::RuleLeftOut { uplink, rule, lacks, purpose } => {
             let whose = uplink.as_ref().map_or_else(String::new, |u| format!("{u}: "));
@@ -74,6 +75,7 @@ pub fn consequence(gap: &Gap, names: &Names) -> String {
 fn lost(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Home => "its answers leave by main's choice",
+        Purpose::Lease => "another leased address answers by main's choice",
         Purpose::Bound => "sockets bound to the device find what main has by it, and nothing else",
         Purpose::Local => "answers to local networks leave by the uplink",
         Purpose::Jump => "the rule of somebody else's that it jumps over takes the answers",

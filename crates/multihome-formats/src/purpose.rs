@@ -15,6 +15,7 @@ pub(crate) fn words(purpose: Purpose) -> &'static str {
         Purpose::Steer => "what the host starts itself, by a chosen uplink",
         Purpose::Local => "what is local stays local",
         Purpose::Home => "replies go home by their own door",
+        Purpose::Lease => "and so do those of the next lease's address",
         Purpose::Bound => "sockets bound to the device",
     }
 }

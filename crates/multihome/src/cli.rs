@@ -178,13 +178,10 @@ fn byte(text: &str) -> Result<u8, String> {
     parsed.ok_or_else(|| "a number up to 0xff is wanted, as 16 or 0x10".to_owned())
 }
 
-/// An IP protocol, by the names that `ip` prints.
+/// An IP protocol.
 fn protocol(text: &str) -> Result<u8, String> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let known = (0..=u8::MAX).find(|n| multihome_core::model::names::ipproto(*n) == text);
-    known.ok_or_else(|| "tcp, udp, icmp, ipv6-icmp, sctp or a number is wanted".to_owned())
+    let number = multihome_core::model::names::ipproto_number(text);
+    number.ok_or_else(|| "tcp, udp, icmp, ipv6-icmp, sctp or a number is wanted".to_owned())
 }
 
 /// Options of `diagram`.

@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::Origin;
 use super::error::ConfigError;
 use super::file::Reader;
+use crate::model::names::IP_PROTOCOLS;
 use crate::prefix::{Family, Prefix};
 
 /// One entry.
@@ -81,20 +82,6 @@ enum NumberOrWord {
     Number(u32),
     Word(String),
 }
-
-/// Protocols by the names of `/etc/protocols`.
-const PROTOCOLS: [(&str, u8); 10] = [
-    ("icmp", 1),
-    ("igmp", 2),
-    ("tcp", 6),
-    ("udp", 17),
-    ("dccp", 33),
-    ("gre", 47),
-    ("esp", 50),
-    ("icmpv6", 58),
-    ("ipv6-icmp", 58),
-    ("sctp", 132),
-];
 
 /// Protocols whose packets have ports where the kernel looks for them (`fib4_rules_early_flow_dissect`).
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
@@ -202,7 +189,7 @@ fn protocol(value: NumberOrWord) -> Result<u8, String> {
         },
         NumberOrWord::Word(word) => word,
     };
-    named(&PROTOCOLS, &word)
+    named(&IP_PROTOCOLS, &word)
 }
 
 fn dscp(value: NumberOrWord) -> Result<u8, String> {
@@ -310,13 +297,6 @@ impl Steer {
             (to, _) => to.iter().copied().filter(|p| p.family() == family).collect(),
         }
     }
-}
-
-/// A protocol as it is written in configuration.
-#[must_use]
-pub fn protocol_name(protocol: u8) -> String {
-    let known = PROTOCOLS.iter().find(|(_, number)| *number == protocol);
-    known.map_or_else(|| protocol.to_string(), |(name, _)| (*name).to_owned())
 }
 
 /// A DSCP as it is written in configuration.

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use toml::Value;
 
-use super::steer::{dscp_name, protocol_name};
+use super::steer::dscp_name;
 use super::{Config, Steer, UnlessDown};
+use crate::model::names::ipproto;
 
 impl Config {
     /// A configuration file that says what this says; empty when all is as it is without one.
@@ -100,7 +101,7 @@ pub fn steer_keys(steer: &Steer) -> Vec<(&'static str, String)> {
     add("uplink", Some(steer.uplink.clone().into()));
     let to: Vec<String> = steer.to.iter().map(ToString::to_string).collect();
     add("to", (!to.is_empty()).then(|| to.into()));
-    add("protocol", steer.protocol.map(|p| word_or_number(protocol_name(p))));
+    add("protocol", steer.protocol.map(|p| word_or_number(ipproto(p).into_owned())));
     add("port", steer.port.map(|(first, last)| word_or_number(range(first.into(), last.into()))));
     add("uid", steer.uid.map(|(first, last)| word_or_number(range(first, last))));
     add("iif", steer.iif.clone().map(Value::from));

@@ -111,17 +111,32 @@ pub fn protocol(number: u8) -> Cow<'static, str> {
     })
 }
 
-/// The name of an IP protocol that rules are made for, or its number (`/etc/protocols`).
+/// IP protocols by the names of `/etc/protocols`, and one that everybody says.
+pub const IP_PROTOCOLS: [(&str, u8); 10] = [
+    ("icmp", 1),
+    ("igmp", 2),
+    ("tcp", 6),
+    ("udp", 17),
+    ("dccp", 33),
+    ("gre", 47),
+    ("esp", 50),
+    ("ipv6-icmp", 58),
+    ("icmpv6", 58),
+    ("sctp", 132),
+];
+
+/// The name of an IP protocol, or its number.
 #[must_use]
 pub fn ipproto(number: u8) -> Cow<'static, str> {
-    Cow::Borrowed(match number {
-        1 => "icmp",
-        6 => "tcp",
-        17 => "udp",
-        58 => "ipv6-icmp",
-        132 => "sctp",
-        n => return Cow::Owned(n.to_string()),
-    })
+    let known = IP_PROTOCOLS.iter().find(|(_, n)| *n == number);
+    known.map_or_else(|| Cow::Owned(number.to_string()), |(name, _)| Cow::Borrowed(*name))
+}
+
+/// The number of an IP protocol, by a name or the number itself.
+#[must_use]
+pub fn ipproto_number(word: &str) -> Option<u8> {
+    let known = IP_PROTOCOLS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    known.map(|(_, number)| *number).or_else(|| word.parse().ok())
 }
 
 /// The name of a route scope, or its number (iproute2's `rt_scopes`).

@@ -186,8 +186,16 @@ impl Builder<'_> {
             self.gap(Gap::RouteLeftOut { uplink, route, lacks });
             return;
         };
-        // A scope is the same as its gateway says, but for what nobody uses.
-        if lacks.iter().any(|w| *w != Word::Scope) {
+        // A scope is the same as its gateway says, but for what nobody uses; and where there is but one
+        // source, the kernel chooses that.
+        let is_lost = |word: &Word| match word {
+            Word::Scope => false,
+            Word::Prefsrc => {
+                part.addresses.iter().filter(|a| a.family() == what.family()).count() > 1
+            }
+            _ => true,
+        };
+        if lacks.iter().any(is_lost) {
             self.gap(Gap::RouteShortened { uplink, route, lacks });
         }
         part.routes.push(Entry { what, purpose });
@@ -196,14 +204,22 @@ impl Builder<'_> {
     fn rules(&mut self, part: &mut Part, planned: &Planned, side: &Side, table: u32) {
         let family = side.family;
         let priority = rules::priority(self.config, planned.number);
-        for (prefix, iif) in self.sources(part, planned, side) {
+        let home = |prefix, iif| Rule {
+            from: Some(prefix),
+            iif,
+            ..made(family, priority, Action::Lookup(table))
+        };
+        for source in self.sources(part, planned, side) {
+            let Source { prefix, iif, held } = source;
             for local in self.locals(family) {
                 let local = Rule { from: Some(prefix), iif: iif.clone(), ..local };
                 self.rule(part, local, Purpose::Local);
             }
-            let home =
-                Rule { from: Some(prefix), iif, ..made(family, priority, Action::Lookup(table)) };
-            self.rule(part, home, Purpose::Home);
+            for address in &held {
+                self.rule(part, home(Prefix::host(*address), None), Purpose::Home);
+            }
+            let purpose = if held.is_empty() { Purpose::Home } else { Purpose::Lease };
+            self.rule(part, home(prefix, iif), purpose);
         }
         let bound = Rule {
             oif: Some(part.name.clone()),
@@ -212,46 +228,46 @@ impl Builder<'_> {
         self.rule(part, bound, Purpose::Bound);
     }
 
-    /// The sources of an uplink's rules, with what tells that they are for what the host sends.
-    fn sources(
-        &mut self,
-        part: &Part,
-        planned: &Planned,
-        side: &Side,
-    ) -> Vec<(Prefix, Option<String>)> {
+    /// The sources of an uplink's rules.
+    fn sources(&mut self, part: &Part, planned: &Planned, side: &Side) -> Vec<Source> {
         let family = side.family;
         let uplink = || part.name.clone();
         let of_family = planned.prefixes.iter().filter(|p| p.family() == family);
-        let mut sources: BTreeSet<Prefix> = of_family.copied().collect();
+        let mut sources: BTreeMap<Prefix, Vec<IpAddr>> =
+            of_family.map(|p| (*p, Vec::new())).collect();
         for address in side.addresses.iter().filter(|a| a.flags & IFA_F_PERMANENT == 0) {
             let host = Prefix::host(address.local);
-            if !sources.contains(&host) {
+            if !sources.contains_key(&host) {
                 continue;
             }
             // Whatever address of its network the next lease brings is then led home as well.
             let network = address.network();
             if self.is_alone(part.link, network) && self.tells_own(family) {
                 sources.remove(&host);
-                sources.insert(network);
+                sources.entry(network).or_default().push(address.local);
             } else {
                 self.gap(Gap::Leased { uplink: uplink(), address: address.local });
             }
         }
         let mut out = Vec::new();
-        for prefix in &sources {
-            let inside_another = sources.iter().any(|s| s != prefix && s.covers(prefix));
+        for (prefix, held) in &sources {
+            let inside_another = sources.keys().any(|s| s != prefix && s.covers(prefix));
+            let source = |iif| Source { prefix: *prefix, iif, held: held.clone() };
             match rules::only_own_traffic(*prefix) {
                 _ if inside_another => {}
-                None => out.push((*prefix, None)),
-                Some(lo) if self.has(Word::Iif) => out.push((*prefix, Some(lo))),
+                None => out.push(source(None)),
+                Some(lo) if self.has(Word::Iif) => out.push(source(Some(lo))),
                 // Nothing else could have such a source.
-                Some(_) if !return_path::forwards(self.snapshot, family) => {
-                    out.push((*prefix, None))
-                }
+                Some(_) if !return_path::forwards(self.snapshot, family) => out.push(source(None)),
                 Some(_) => {
                     let held = side.addresses.iter().map(|a| a.local);
                     let held: Vec<IpAddr> = held.filter(|a| prefix.contains(*a)).collect();
-                    out.extend(held.iter().map(|a| (Prefix::host(*a), None)));
+                    let host = |a: &IpAddr| Source {
+                        prefix: Prefix::host(*a),
+                        iif: None,
+                        held: Vec::new(),
+                    };
+                    out.extend(held.iter().map(host));
                     let gap = Gap::Addresses { uplink: uplink(), prefix: *prefix, addresses: held };
                     self.gap(gap);
                 }
@@ -430,6 +446,15 @@ fn leased_gateway(way: &Way) -> Option<IpAddr> {
         Learnt::Configured(_) | Learnt::StaticRoutes | Learnt::Remembered => false,
     };
     way.gateway().filter(|_| is_leased)
+}
+
+/// Whose packets a rule is for.
+struct Source {
+    prefix: Prefix,
+    /// What tells that they are the host's own.
+    iif: Option<String>,
+    /// Leased addresses that it stands in for: those have rules of their own beside it.
+    held: Vec<IpAddr>,
 }
 
 /// A rule of nobody's yet.

@@ -96,6 +96,8 @@ pub enum Purpose {
     Local,
     /// Replies go home by their own door.
     Home,
+    /// The same for whatever address of the network the next lease brings.
+    Lease,
     /// Sockets that are bound to the device.
     Bound,
 }

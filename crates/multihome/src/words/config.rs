@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use multihome_core::Config;
-use multihome_core::config::steer::{dscp_name, protocol_name};
+use multihome_core::config::steer::dscp_name;
 use multihome_core::config::write::{fwmark, range, steer_keys, toml_key, toml_string};
 use multihome_core::config::{OnDown, Origin, Pattern, Setting};
+use multihome_core::model::names::ipproto;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -124,7 +125,7 @@ pub fn json(config: &Config) -> Value {
                 "name": s.name,
                 "uplink": s.uplink,
                 "to": s.to.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "protocol": s.protocol.map(protocol_name),
+                "protocol": s.protocol.map(ipproto),
                 "port": s.port.map(|(first, last)| range(first.into(), last.into())),
                 "uid": s.uid.map(|(first, last)| range(first, last)),
                 "iif": s.iif,

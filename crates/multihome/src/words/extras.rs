@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 
 use multihome_core::catch_all::{CatchAll, Takes};
-use multihome_core::config::steer::{dscp_name, protocol_name};
+use multihome_core::config::steer::dscp_name;
 use multihome_core::config::{Config, Steer};
+use multihome_core::model::names::ipproto;
 use multihome_core::model::names::word;
 use multihome_core::model::sysctl::display;
 use multihome_core::model::{Names, Snapshot};
@@ -165,7 +166,7 @@ fn what(steer: &Steer, family: Family) -> String {
     if !to.is_empty() {
         parts.push(format!("to {}", to.join(", ")));
     }
-    parts.extend(steer.protocol.map(protocol_name));
+    parts.extend(steer.protocol.map(|p| ipproto(p).into_owned()));
     let range = |what: &str, first: u32, last: u32| {
         if first == last { format!("{what} {first}") } else { format!("{what} {first}-{last}") }
     };
