@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::diff;
+use crate::model::names::TABLE_MAIN;
 use crate::model::{Route, Rule, Snapshot};
 use crate::plan::Planned;
 use crate::prefix::Family;
@@ -145,9 +146,25 @@ pub(crate) fn is_twin_route(theirs: &Route, ours: &Route) -> bool {
 }
 
 /// Whether a rule of somebody else's is one of ours but for the protocol, as an operator has it in
-/// a profile who did by hand what we do: whichever is asked first, the answer is the same.
+/// a profile who did by hand what we do: whichever is asked first, the answer is the same. It may be
+/// for the whole network of an address that is leased, as `multihome export` has it.
 fn is_twin(rule: &Rule, ours: &[Rule]) -> bool {
-    ours.iter().any(|r| Rule { protocol: rule.protocol, ..r.clone() } == *rule)
+    let same =
+        |r: &Rule, from, iif| Rule { protocol: rule.protocol, from, iif, ..r.clone() } == *rule;
+    if ours.iter().any(|r| same(r, r.from, r.iif.clone())) {
+        return true;
+    }
+    let Some(network) = rule.from.filter(|_| rule.iif.as_deref() == Some("lo")) else {
+        return false;
+    };
+    let inside = || {
+        let of_family = ours.iter().filter(|r| r.family == rule.family);
+        of_family.filter(|r| r.from.is_some_and(|f| network.covers(&f)))
+    };
+    let leads_elsewhere =
+        |r: &Rule| r.table().is_none_or(|t| t != TABLE_MAIN && Some(t) != rule.table());
+    inside().any(|r| same(r, rule.from, rule.iif.clone()))
+        && (rule.table() == Some(TABLE_MAIN) || !inside().any(leads_elsewhere))
 }
 
 /// Who probably made an object of this protocol with this number, where no rule from an address
