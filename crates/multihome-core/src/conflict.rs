@@ -132,12 +132,16 @@ pub(crate) fn in_priorities(
 }
 
 /// Whether a route of somebody else's is one of ours but for the protocol, as `multihome export` has
-/// others make it: it answers for us, and is left to whoever made it.
+/// others make it: it answers for us, and is left to whoever made it. A source it need not name, for
+/// an answer has one.
 #[must_use]
 pub(crate) fn is_twin_route(theirs: &Route, ours: &Route) -> bool {
-    theirs.key() == ours.key()
-        && !theirs.is_ours()
-        && Route { protocol: ours.protocol, ..diff::identity(theirs) } == *ours
+    if theirs.is_ours() || theirs.key() != ours.key() {
+        return false;
+    }
+    let theirs = diff::identity(theirs);
+    let (protocol, prefsrc) = (ours.protocol, theirs.prefsrc.or(ours.prefsrc));
+    Route { protocol, prefsrc, ..theirs } == *ours
 }
 
 /// Whether a rule of somebody else's is one of ours but for the protocol, as an operator has it in

@@ -166,6 +166,21 @@ pub fn as_declared(snapshot: &Snapshot, declared: &Declared) -> Snapshot {
     host
 }
 
+/// The host and the configuration for which a plan is made that takes the place of what somebody keeps
+/// by hand: without that, and with the gateways that only it knows.
+#[must_use]
+pub fn handed_over(snapshot: &Snapshot, config: &Config) -> (Snapshot, Config) {
+    let declared = live(snapshot);
+    let imported = of(snapshot, &declared);
+    let bare = bare(snapshot, &declared.without(&imported.left));
+    let mut config = config.clone();
+    for (name, interface) in imported.config.interfaces {
+        let known = config.interfaces.entry(name).or_default();
+        known.gateway = known.gateway.take().or(interface.gateway);
+    }
+    (bare, config)
+}
+
 /// The configuration that gives at least what is declared.
 #[must_use]
 pub fn of(snapshot: &Snapshot, declared: &Declared) -> Imported {

@@ -12,7 +12,7 @@ use multihome_core::model::Names;
 use multihome_core::policy::{Part, Policy, Word};
 use multihome_core::prefix::Family;
 
-use crate::remarks::{self, problem};
+use crate::comments::{self, problem};
 use crate::yaml::scalar;
 use crate::{Export, File, Known, Place, Problem, Statement, Tree, netplan};
 
@@ -41,13 +41,13 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     if policy.parts.is_empty() {
         return Export::default();
     }
-    let mut text = remarks::HEAD.to_owned();
+    let mut text = comments::HEAD.to_owned();
     text += CONSEQUENCE;
-    text += &remarks::gaps(policy, names, None);
-    let left_out = policy.parts.iter().filter(|p| !remarks::is_sayable(p));
-    text.extend(left_out.map(remarks::refusal));
+    text += &comments::gaps(policy, names, None);
+    let left_out = policy.parts.iter().filter(|p| !comments::is_sayable(p));
+    text.extend(left_out.map(comments::refusal));
     text += "network:\n  version: 2\n  ethernets:\n";
-    let parts = policy.parts.iter().filter(|p| remarks::is_sayable(p));
+    let parts = policy.parts.iter().filter(|p| comments::is_sayable(p));
     text.extend(parts.map(ethernet));
     let again = ["cloud-init clean --logs", "reboot"].map(str::to_owned);
     Export {

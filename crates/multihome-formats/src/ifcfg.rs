@@ -15,7 +15,7 @@ use multihome_core::prefix::Family;
 use crate::ip_words::{self, Context, route_words, rule_words};
 use crate::sheet::Sheet;
 use crate::{At, Export, File, Known, Place, Problem, Statement, Tree, What};
-use crate::{bracket, notes, rt_tables};
+use crate::{bracket, ip_files, rt_tables};
 
 const DIRECTORY: &str = "/etc/sysconfig/network-scripts";
 /// How files are called that `ifup` passes over: editors' and packages' copies.
@@ -26,7 +26,10 @@ const DESIGN: &str = "# What follows is what multihome's design adds.";
 const WHOLE_FILE: &str = "one ADDRESS0= makes the whole file a script of shell variables";
 
 pub(crate) fn words() -> BTreeSet<Word> {
-    notes::IP.into_iter().collect()
+    // The kernel of RHEL 7 passes over what it does not know of a rule (3.10; ipproto and ports came
+    // with 4.17, users with 4.10), and a rule for some traffic would be one for all.
+    let later = [Word::Ipproto, Word::Ports, Word::Uidrange];
+    ip_files::IP.into_iter().filter(|w| !later.contains(w)).collect()
 }
 
 pub(crate) fn places() -> Vec<Place> {
@@ -43,7 +46,7 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     let mut export = Export::default();
     let mut removals = Vec::new();
     for part in &policy.parts {
-        if !notes::is_plain(part, &names) {
+        if !ip_files::is_plain(part, &names) {
             let name = ip_words::word(&part.name);
             export.next.push(format!("# {name} is left out: `ifup-routes` knows no quotes"));
             continue;
@@ -53,14 +56,14 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
             let mut sheet = PartOf { policy, part, family, names: &names, there };
             let Some(files) = sheet.files(!has_file) else { continue };
             for file in files {
-                removals.push(notes::taken_away(&file));
+                removals.push(ip_files::taken_away(&file));
                 export.files.push(file);
             }
             has_file = true;
         }
         if has_file {
             export.next.push(format!("{DIRECTORY}/ifup-routes {}", part.name));
-            export.undo.extend(notes::unmade(part, quoted));
+            export.undo.extend(ip_files::unmade(part, quoted));
         }
     }
     export.undo.extend(removals);
@@ -90,17 +93,13 @@ impl PartOf<'_> {
         if let Some(text) = self.there.get(&routes).filter(|t| has_variables(t)) {
             return Some(vec![refused(routes.clone(), text)]);
         }
-        let mut new_routes = self
-            .part
-            .routes
-            .iter()
-            .filter(|e| e.what.family() == self.family && !notes::is_leased(self.part, e));
+        let mut new_routes = self.part.routes.iter().filter(|e| e.what.family() == self.family);
         let mut new_rules = self.part.rules.iter().filter(|e| e.what.family == self.family);
         if new_routes.clone().next().is_none() && new_rules.clone().next().is_none() {
             return None;
         }
         let lost =
-            if is_first { notes::lost(self.policy, self.part, self.names) } else { Vec::new() };
+            if is_first { ip_files::lost(self.policy, self.part, self.names) } else { Vec::new() };
         let flag = self.family.flag();
         let new_routes: Vec<_> =
             new_routes.by_ref().filter(|e| !in_routes.0.contains(&e.what)).collect();
@@ -109,7 +108,7 @@ impl PartOf<'_> {
         let mut files = Vec::new();
         if !new_routes.is_empty() {
             let mut lines =
-                vec![notes::written(&format!("each line is what `ip {flag} route add` reads"))];
+                vec![ip_files::written(&format!("each line is what `ip {flag} route add` reads"))];
             lines.extend(lost.iter().cloned());
             lines.extend(self.lines(
                 &new_routes,
@@ -120,7 +119,7 @@ impl PartOf<'_> {
         }
         if !new_rules.is_empty() {
             let mut lines = vec![
-                notes::written(&format!("each line is what `ip {flag} rule add` reads")),
+                ip_files::written(&format!("each line is what `ip {flag} rule add` reads")),
                 "# Each has a priority: without one, the kernel would put it in front of the one before."
                     .to_owned(),
             ];
@@ -144,11 +143,11 @@ impl PartOf<'_> {
     ) -> Vec<String> {
         let (manual, design): (Vec<&Entry<T>>, Vec<&Entry<T>>) =
             entries.iter().partition(|e| purposes.contains(&e.purpose));
-        let mut lines = notes::grouped(manual, |what| vec![line(what)]);
+        let mut lines = ip_files::grouped(manual, |what| vec![line(what)]);
         if !design.is_empty() {
             lines.push(DESIGN.to_owned());
         }
-        lines.extend(notes::grouped(design, |what| vec![line(what)]));
+        lines.extend(ip_files::grouped(design, |what| vec![line(what)]));
         lines
     }
 
@@ -179,8 +178,8 @@ impl PartOf<'_> {
 fn refused(path: String, there: &str) -> File {
     let there = there.to_owned();
     let lines = [
-        notes::written("nothing, for this file has lines such as ADDRESS0="),
-        format!("# {}, and those know no tables.", notes::capital(WHOLE_FILE)),
+        ip_files::written("nothing, for this file has lines such as ADDRESS0="),
+        format!("# {}, and those know no tables.", WHOLE_FILE),
         "# Write them as `NETWORK/LENGTH via GATEWAY`, and export again.".to_owned(),
     ];
     let (text, extends) = bracket::appended(Some(&there), &lines);

@@ -17,7 +17,7 @@ use multihome_core::prefix::Family;
 use crate::ip_command;
 use crate::ip_words::{route_words, rule_words, word};
 use crate::{Export, File, Place, Tree};
-use crate::{bracket, notes, rt_tables};
+use crate::{bracket, ip_files, rt_tables};
 
 pub(crate) use read::import;
 use stanza::Stanza;
@@ -35,7 +35,7 @@ const METRIC: u32 = 100;
 
 pub(crate) fn words() -> BTreeSet<Word> {
     let more = [Word::SuppressIfgroup, Word::Commands];
-    notes::IP.into_iter().chain(more).collect()
+    ip_files::IP.into_iter().chain(more).collect()
 }
 
 pub(crate) fn places() -> Vec<Place> {
@@ -49,7 +49,7 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     let mut builder = Builder { policy, names: &usable, there, files: BTreeMap::new() };
     let mut export = Export::default();
     for (number, part) in policy.parts.iter().enumerate() {
-        if !notes::is_plain(part, &usable) {
+        if !ip_files::is_plain(part, &usable) {
             let name = word(&part.name);
             export.next.push(format!("# {name} is left out: interfaces(5) knows no quotes"));
             continue;
@@ -57,14 +57,14 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
         builder.part(number, part);
         // An interface that is up already is left alone by `ifup`.
         export.next.push(format!("ifdown {0}; ifup {0}", part.name));
-        export.undo.extend(notes::unmade(part, names));
+        export.undo.extend(ip_files::unmade(part, names));
     }
     if policy.return_path.is_some() {
         export.undo.push(format!("nft delete table inet {}", netfilter::TABLE));
     }
     for (path, text) in builder.files {
         let file = File { mode: 0o644, extends: !path.starts_with(OWN), path, text };
-        export.undo.push(notes::taken_away(&file));
+        export.undo.push(ip_files::taken_away(&file));
         export.files.push(file);
     }
     if let Some(file) = rt_tables::file(policy, &usable, there) {
@@ -174,11 +174,11 @@ impl Builder<'_> {
         is_first: bool,
     ) -> Vec<String> {
         let (policy, names, flag) = (self.policy, self.names, family.flag());
-        let mut lines = vec![notes::written("routes and rules of the tables by uplink")];
+        let mut lines = vec![ip_files::written("routes and rules of the tables by uplink")];
         if is_first {
-            lines.extend(notes::lost(policy, part, names));
+            lines.extend(ip_files::lost(policy, part, names));
             if let Some(group) = part.group {
-                lines.push(notes::GROUP.to_owned());
+                lines.push(ip_files::GROUP.to_owned());
                 lines.push(format!("post-up ip link set dev {} group {group}", part.name));
                 lines.push(format!("pre-down ip link set dev {} group 0 || true", part.name));
             }
@@ -188,9 +188,9 @@ impl Builder<'_> {
             // What the stanza has by itself: its gateway, or a lease's.
             let is_gateways = stanza.is_none_or(|s| s.has_gateway(&e.what));
             let is_default_of_main = e.purpose == Purpose::Main && e.what.dst.is_default();
-            !is_default_of_main || !(is_gateways || notes::is_leased(part, e))
+            !is_default_of_main || !(is_gateways || ip_files::is_leased(part, e))
         });
-        lines.extend(notes::grouped(routes, |route| {
+        lines.extend(ip_files::grouped(routes, |route| {
             let words = route_words(route, names);
             let mut lines = vec![format!("post-up ip {flag} route replace {words}")];
             if route.hops.is_empty() {
@@ -204,7 +204,7 @@ impl Builder<'_> {
                 "# A rule that is there is an error to `ip rule add`: it goes first.".to_owned(),
             );
         }
-        lines.extend(notes::grouped(rules.iter().copied(), |rule| {
+        lines.extend(ip_files::grouped(rules.iter().copied(), |rule| {
             let words = rule_words(rule, names);
             vec![
                 format!("post-up ip {flag} rule del {words} 2>/dev/null || true"),

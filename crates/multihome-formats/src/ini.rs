@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::Problem;
-use crate::remarks::problem;
+use crate::comments::problem;
 
 /// Longer files are no configuration.
 pub(crate) const LONGEST: usize = 1 << 20;

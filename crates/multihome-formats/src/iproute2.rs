@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use multihome_core::model::{Names, Rule, netfilter};
 use multihome_core::policy::{Entry, Part, Policy, Purpose, Word};
 
+use crate::comments;
 use crate::ip_command::{self, Act};
 use crate::ip_words::{Context, route_words, rule_words};
 use crate::sheet::Sheet;
 use crate::{At, Export, File, Known, Place, Problem, Statement, Tree};
-use crate::{notes, rt_tables, shell};
+use crate::{ip_files, rt_tables, shell};
 
 const DIRECTORY: &str = "/usr/local/sbin";
 const NAME: &str = "multihome-policy";
@@ -42,7 +43,7 @@ esac
 ";
 
 pub(crate) fn words() -> BTreeSet<Word> {
-    let mut words: BTreeSet<Word> = notes::IP.into_iter().collect();
+    let mut words: BTreeSet<Word> = ip_files::IP.into_iter().collect();
     // Main is whoever's who manages the network.
     words.remove(&Word::MainRoutes);
     words.extend([Word::SuppressIfgroup, Word::Commands]);
@@ -87,17 +88,17 @@ fn script(policy: &Policy, names: &Names) -> String {
     let mut up = Vec::new();
     let mut down = Vec::new();
     for part in &parts {
-        let lost = notes::lost(policy, part, names);
+        let lost = ip_files::lost(policy, part, names);
         up.push(format!("# {}", names.link(part.link)));
         up.extend(lost);
         let routes = part.routes.iter().filter(|e| e.purpose != Purpose::Main);
         if let Some(group) = part.group {
             let link = names.link(part.link);
-            up.push(notes::GROUP.to_owned());
+            up.push(ip_files::GROUP.to_owned());
             up.push(format!("ip link set dev {link} group {group}"));
             down.push(format!("ip link set dev {link} group 0 2>/dev/null || true"));
         }
-        up.extend(notes::grouped(routes.clone(), |r| {
+        up.extend(ip_files::grouped(routes.clone(), |r| {
             vec![format!("ip {} route replace {}", r.family().flag(), route_words(r, names))]
         }));
         up.push(String::new());
@@ -110,12 +111,12 @@ fn script(policy: &Policy, names: &Names) -> String {
         format!("ip {} rule del {} 2>/dev/null || true", r.family.flag(), rule_words(r, names))
     };
     up.push("# A rule that is there is an error to `ip rule add`: it goes first.".to_owned());
-    up.extend(notes::grouped(rules.iter().copied(), |r| {
+    up.extend(ip_files::grouped(rules.iter().copied(), |r| {
         vec![deleted(r), format!("ip {} rule add {}", r.family.flag(), rule_words(r, names))]
     }));
     let mut down: Vec<String> = rules.iter().map(|e| deleted(&e.what)).chain(down).collect();
     if let Some(table) = &policy.return_path {
-        up.push(notes::comment(Purpose::Mark));
+        up.push(comments::purpose(Purpose::Mark));
         up.push(ip_command::nft(&table.script()));
         down.push(format!("nft delete table inet {} 2>/dev/null || true", netfilter::TABLE));
     }
@@ -124,7 +125,7 @@ fn script(policy: &Policy, names: &Names) -> String {
     let mut text = format!(
         "#!/bin/sh\n{}\n# `{NAME} up` makes the routes and rules, `down` removes them; both may be run \
          twice.\n",
-        notes::written("what answers every request by the door it came in by")
+        ip_files::written("what answers every request by the door it came in by")
     );
     for part in left_out {
         text.push_str(&format!(
@@ -168,7 +169,7 @@ ExecStop={DIRECTORY}/{NAME} down
 [Install]
 WantedBy=multi-user.target
 ",
-        notes::written("it runs the script of that name")
+        ip_files::written("it runs the script of that name")
     )
 }
 

@@ -11,6 +11,7 @@
 
 mod bracket;
 mod cloud_init;
+mod comments;
 mod declared;
 mod gap;
 mod glob;
@@ -18,15 +19,14 @@ mod ifcfg;
 mod ifupdown;
 mod ini;
 mod ip_command;
+mod ip_files;
 mod ip_words;
 mod iproute2;
 mod netplan;
 mod networkd;
 mod networkmanager;
 mod nmstate;
-mod notes;
 mod purpose;
-mod remarks;
 mod rt_tables;
 mod sheet;
 mod shell;

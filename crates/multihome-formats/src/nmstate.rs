@@ -11,8 +11,8 @@ use multihome_core::model::{Action, Names, Route, Rule};
 use multihome_core::policy::{Part, Policy, Word};
 use multihome_core::prefix::Family;
 
-use crate::remarks;
-use crate::remarks::problem;
+use crate::comments;
+use crate::comments::problem;
 use crate::yaml::scalar;
 use crate::{Export, File, Known, Place, Problem, Statement, Tree};
 use std::collections::BTreeSet;
@@ -39,11 +39,11 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     }
     let mut export = Export::default();
     for (path, absent) in [(FILE, false), (ABSENT, true)] {
-        let mut text = remarks::HEAD.to_owned();
+        let mut text = comments::HEAD.to_owned();
         if absent {
             text += "# Applied by hand, this takes away what the other file has made.\n";
         }
-        text += &remarks::gaps(policy, names, None);
+        text += &comments::gaps(policy, names, None);
         text += &state(policy, absent);
         export.files.push(File { path: path.to_owned(), mode: 0o600, text, extends: false });
     }
@@ -63,23 +63,23 @@ pub(crate) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Prob
 
 /// A state that has our routes and rules, or has them no more.
 fn state(policy: &Policy, absent: bool) -> String {
-    let parts: Vec<&Part> = policy.parts.iter().filter(|p| remarks::is_sayable(p)).collect();
-    let left_out = policy.parts.iter().filter(|p| !remarks::is_sayable(p));
-    let mut text: String = left_out.map(remarks::refusal).collect();
+    let parts: Vec<&Part> = policy.parts.iter().filter(|p| comments::is_sayable(p)).collect();
+    let left_out = policy.parts.iter().filter(|p| !comments::is_sayable(p));
+    let mut text: String = left_out.map(comments::refusal).collect();
     if !absent {
         text += "interfaces:\n";
         text.extend(parts.iter().map(|p| interface(p)));
     }
     text += "routes:\n  config:\n";
     for part in &parts {
-        for (words, routes) in remarks::groups(&part.routes) {
+        for (words, routes) in comments::groups(&part.routes) {
             let _ = writeln!(text, "    # {words}");
             text.extend(routes.iter().map(|r| item(&route(&r.what, &part.name), absent)));
         }
     }
     text += "route-rules:\n  config:\n";
     for part in &parts {
-        for (words, rules) in remarks::groups(&part.rules) {
+        for (words, rules) in comments::groups(&part.rules) {
             let _ = writeln!(text, "    # {words}");
             text.extend(rules.iter().map(|r| item(&rule(&r.what), absent)));
         }

@@ -57,15 +57,3 @@ pub(crate) fn kind(word: &str) -> Option<RouteKind> {
     let all = (1..=9).map(RouteKind::from);
     all.into_iter().find(|kind| kind.word() == word)
 }
-
-/// An IP protocol, by number or by the names that rules have.
-pub(crate) fn ipproto(word: &str) -> Option<u8> {
-    match word {
-        "icmp" => Some(1),
-        "tcp" => Some(6),
-        "udp" => Some(17),
-        "ipv6-icmp" | "icmpv6" => Some(58),
-        "sctp" => Some(132),
-        _ => word.parse().ok(),
-    }
-}

@@ -20,7 +20,7 @@ use multihome_core::model::{Action, Names, Route, RouteKind, Rule};
 use multihome_core::policy::{Part, Policy, Word};
 use multihome_core::prefix::Family;
 
-use crate::{At, bracket, ip_words, notes, rt_tables};
+use crate::{At, bracket, ip_files, ip_words, rt_tables};
 use crate::{Export, File, Known, Place, Problem, Statement, Tree};
 
 const DIRECTORY: &str = "/etc/sysconfig/network";
@@ -59,7 +59,7 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     let names = rt_tables::usable(policy, names);
     let mut export = Export::default();
     for part in &policy.parts {
-        if !notes::is_plain(part, &names) {
+        if !ip_files::is_plain(part, &names) {
             let name = ip_words::word(&part.name);
             export.next.push(format!("# {name} is left out: wicked knows no quotes"));
             continue;
@@ -69,8 +69,8 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
             continue;
         }
         export.next.push(format!("wicked ifreload {}", part.name));
-        export.undo.extend(files.iter().map(notes::taken_away));
-        export.undo.extend(notes::unmade(part, quoted));
+        export.undo.extend(files.iter().map(ip_files::taken_away));
+        export.undo.extend(ip_files::unmade(part, quoted));
         export.files.extend(files);
     }
     if let Some(file) = rt_tables::file(policy, &names, there) {
@@ -81,17 +81,17 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
 }
 
 fn files(policy: &Policy, part: &Part, names: &Names, there: &Tree) -> Vec<File> {
-    let lost = notes::lost(policy, part, names);
-    let kept = part.routes.iter().filter(|e| !notes::is_leased(part, e));
-    let routes = notes::grouped(kept, |r| vec![route_line(r, part, names)]);
-    let rules = notes::grouped(&part.rules, |r| vec![rule_line(r, names)]);
+    let lost = ip_files::lost(policy, part, names);
+    let kept = part.routes.iter().filter(|e| !ip_files::is_leased(part, e));
+    let routes = ip_files::grouped(kept, |r| vec![route_line(r, part, names)]);
+    let rules = ip_files::grouped(&part.rules, |r| vec![rule_line(r, names)]);
     let kinds = [
         ("ifroute", "destination, gateway, mask, interface, and what `ip route add` reads", routes),
         ("ifrule", "a family, and what `ip rule add` reads", rules),
     ];
     let mut files = Vec::new();
     for (kind, what, body) in kinds.into_iter().filter(|(.., body)| !body.is_empty()) {
-        let mut lines = vec![notes::written(&format!("each line is {what}"))];
+        let mut lines = vec![ip_files::written(&format!("each line is {what}"))];
         if files.is_empty() {
             lines.extend(lost.iter().cloned());
         }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use saphyr_parser::{Event, Marker, Parser};
 
 use crate::Problem;
-use crate::remarks::problem;
+use crate::comments::problem;
 
 /// Longer files are no configuration.
 const LONGEST: usize = 1 << 20;

@@ -144,6 +144,44 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
+/// "Improve your multi-homed servers with policy routing" persists its host with these lines.
+const ARTICLE: [(&str, &[&str]); 5] = [
+    (
+        "/etc/sysconfig/network-scripts/route-ens192",
+        &["default via 10.225.160.1 dev ens192", "default via 10.225.160.1 dev ens192 table mgt"],
+    ),
+    (
+        "/etc/sysconfig/network-scripts/route-ens224",
+        &[
+            "10.225.144.0/24 via 10.225.176.1 dev ens224",
+            "default via 10.225.176.1 dev ens224 table data",
+        ],
+    ),
+    ("/etc/sysconfig/network-scripts/rule-ens192", &["from 10.225.160.38 table mgt"]),
+    ("/etc/sysconfig/network-scripts/rule-ens224", &["from 10.225.176.38 table data"]),
+    ("/etc/iproute2/rt_tables.d/multihome-export.conf", &["1 mgt", "2 data"]),
+];
+
+#[test]
+fn the_articles_own_lines_come_first_and_the_rest_is_marked() {
+    let host = Host::read(&Path::new(CORE).join("second-seed")).unwrap();
+    let files = tree(&host.export(Format::Ifcfg, &Tree::new()));
+    for (path, article) in ARTICLE {
+        let text = files[path].replace('\t', " ");
+        let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+        for (n, line) in article.iter().enumerate() {
+            let ours = lines.get(n).copied().unwrap_or_default();
+            // What stands behind it is ours: a priority, without which each rule would be put in
+            // front of the one before.
+            assert!(ours == *line || ours.starts_with(&format!("{line} ")), "{path}: {ours}");
+        }
+        let marked = text.split_once("# What follows is what multihome's design adds.");
+        let before = marked.map_or(text.as_str(), |(before, _)| before);
+        let own = before.lines().filter(|l| !l.starts_with('#')).count();
+        assert_eq!(own, article.len(), "{text}");
+    }
+}
+
 // ===== there and back =====
 
 /// Whether a policy has what the configuration that made it cannot be told from: what was left out,

@@ -112,7 +112,7 @@ pub fn protocol(number: u8) -> Cow<'static, str> {
 }
 
 /// IP protocols by the names of `/etc/protocols`, and one that everybody says.
-pub const IP_PROTOCOLS: [(&str, u8); 10] = [
+pub const IP_PROTOCOLS: [(&str, u8); 14] = [
     ("icmp", 1),
     ("igmp", 2),
     ("tcp", 6),
@@ -120,9 +120,13 @@ pub const IP_PROTOCOLS: [(&str, u8); 10] = [
     ("dccp", 33),
     ("gre", 47),
     ("esp", 50),
+    ("ah", 51),
     ("ipv6-icmp", 58),
     ("icmpv6", 58),
+    ("ospf", 89),
+    ("vrrp", 112),
     ("sctp", 132),
+    ("udplite", 136),
 ];
 
 /// The name of an IP protocol, or its number.

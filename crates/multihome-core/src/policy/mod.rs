@@ -173,6 +173,23 @@ pub enum Gap {
     },
 }
 
+impl Gap {
+    /// The uplink that it is about; none: all of them.
+    #[must_use]
+    pub fn uplink(&self) -> Option<&str> {
+        match self {
+            Gap::LaterNetworks { .. } | Gap::PublishedPorts => None,
+            Gap::RuleLeftOut { uplink, .. } => uplink.as_deref(),
+            Gap::RouteLeftOut { uplink, .. }
+            | Gap::RouteShortened { uplink, .. }
+            | Gap::Addresses { uplink, .. }
+            | Gap::Leased { uplink, .. }
+            | Gap::Down { uplink }
+            | Gap::Frozen { uplink, .. } => Some(uplink),
+        }
+    }
+}
+
 /// The host as it is when a policy is all that keeps it: nothing of ours, and what the policy has.
 #[must_use]
 pub fn alone(snapshot: &Snapshot, policy: &Policy) -> Snapshot {

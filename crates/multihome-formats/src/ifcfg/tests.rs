@@ -91,14 +91,14 @@ fn a_file_looks_so() {
         text(&export, &path("route-ens192")),
         "# multihome: begin
 # Written by `multihome export`: each line is what `ip -4 route add` reads.
-# Routes of main that were made by hand.
+# routes of main that were made by hand
 default via 10.225.160.1 dev ens192
-# The way out of this network.
+# the way out of this network
 default via 10.225.160.1 dev ens192 table mgt src 10.225.160.38
 # What follows is what multihome's design adds.
-# Networks on this side.
+# networks on this side
 10.0.0.0/24 dev ens192 table mgt scope link src 10.225.160.38
-# Nothing leaves by another door.
+# nothing leaves by another door
 unreachable default table mgt metric 4294967295
 # multihome: end
 "
@@ -108,12 +108,12 @@ unreachable default table mgt metric 4294967295
         "# multihome: begin
 # Written by `multihome export`: each line is what `ip -4 rule add` reads.
 # Each has a priority: without one, the kernel would put it in front of the one before.
-# Replies go home by their own door.
+# replies go home by their own door
 from 10.225.160.38 table mgt priority 10002
 # What follows is what multihome's design adds.
-# What is local stays local.
+# what is local stays local
 from 10.225.160.38 to 172.17.0.0/16 table main priority 10000
-# Sockets bound to the device.
+# sockets bound to the device
 oif ens192 table mgt priority 42770
 # multihome: end
 "

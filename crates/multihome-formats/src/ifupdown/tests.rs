@@ -61,7 +61,7 @@ fn stanzas_get_the_commands_of_their_family_and_keep_their_lines() {
     # Uplinks are in one link group: what leaves by it is not local.
     post-up ip link set dev ens6 group 10000
     pre-down ip link set dev ens6 group 0 || true
-    # Networks on this side.
+    # networks on this side
     post-up ip -4 route replace 10.0.1.0/24 dev ens6 table 10003 scope link src 10.0.1.204
 "
         ),

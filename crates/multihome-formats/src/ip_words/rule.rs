@@ -85,7 +85,7 @@ impl Draft<'_> {
             "dev" | "iif" => rule.iif = Some(interface(words.value(word)?)?),
             "oif" => rule.oif = Some(interface(words.value(word)?)?),
             "uidrange" => rule.uidrange = Some(behind(words, word, uids)?),
-            "ipproto" => rule.ipproto = Some(behind(words, word, ipproto)?),
+            "ipproto" => rule.ipproto = Some(behind(words, word, names::ipproto_number)?),
             "sport" => (rule.sport, rule.sport_mask) = behind(words, word, ports)?,
             "dport" => (rule.dport, rule.dport_mask) = behind(words, word, ports)?,
             "dscp" => {
@@ -257,26 +257,6 @@ fn group(word: &str) -> Result<u32, String> {
 fn uids(word: &str) -> Option<(u32, u32)> {
     let (first, last) = word.split_once('-')?;
     Some((first.parse().ok()?, last.parse().ok()?))
-}
-
-/// `inet_proto_a2n`: a number, or a name of /etc/protocols.
-fn ipproto(word: &str) -> Option<u8> {
-    if let Ok(number) = word.parse() {
-        return Some(number);
-    }
-    let named = (0..=u8::MAX).find(|n| names::ipproto(*n) == word);
-    named.or(match word {
-        "igmp" => Some(2),
-        "dccp" => Some(33),
-        "gre" => Some(47),
-        "esp" => Some(50),
-        "ah" => Some(51),
-        "icmpv6" => Some(58),
-        "ospf" => Some(89),
-        "vrrp" => Some(112),
-        "udplite" => Some(136),
-        _ => None,
-    })
 }
 
 type Ports = (Option<(u16, u16)>, Option<u16>);

@@ -43,21 +43,21 @@ up() {
     # ens6
     # Uplinks are in one link group: what leaves by it is not local.
     ip link set dev ens6 group 10000
-    # Networks on this side.
+    # networks on this side
     ip -4 route replace 10.0.1.0/24 dev ens6 table 10003 scope link src 10.0.1.204
-    # The way out of this network.
+    # the way out of this network
     ip -4 route replace default via 10.0.1.1 dev ens6 table 10003 src 10.0.1.204
-    # Nothing leaves by another door.
+    # nothing leaves by another door
     ip -4 route replace unreachable default table 10003 metric 4294967295
 
     # A rule that is there is an error to `ip rule add`: it goes first.
-    # What is local stays local.
+    # what is local stays local
     ip -4 rule del from 10.0.1.204 table main suppress_prefixlength 7 suppress_ifgroup 10000 priority 10000 2>/dev/null || true
     ip -4 rule add from 10.0.1.204 table main suppress_prefixlength 7 suppress_ifgroup 10000 priority 10000
-    # Replies go home by their own door.
+    # replies go home by their own door
     ip -4 rule del from 10.0.1.204 table 10003 priority 10003 2>/dev/null || true
     ip -4 rule add from 10.0.1.204 table 10003 priority 10003
-    # Sockets bound to the device.
+    # sockets bound to the device
     ip -4 rule del oif ens6 table 10003 priority 42771 2>/dev/null || true
     ip -4 rule add oif ens6 table 10003 priority 42771
 }

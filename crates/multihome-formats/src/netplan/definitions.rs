@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::comments::problem;
 use crate::glob;
-use crate::remarks::problem;
 use crate::yaml::{self, Node, Pair};
 use crate::{Problem, Tree};
 

@@ -10,7 +10,7 @@ use multihome_core::policy::{Entry, Part, Policy};
 use multihome_core::prefix::Family;
 
 use super::definitions::{self, Card, Definition};
-use crate::remarks;
+use crate::comments;
 use crate::yaml::{Node, scalar};
 use crate::{Export, File, Tree};
 
@@ -26,16 +26,16 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     // netplan itself does nothing where a file cannot be read.
     let files = definitions::files(&others).unwrap_or_default();
     let definitions = definitions::definitions(&files).unwrap_or_default();
-    let mut text = remarks::HEAD.to_owned();
+    let mut text = comments::HEAD.to_owned();
     if files.iter().any(|f| f.root.as_ref().is_some_and(names_networkmanager)) {
         text += "# Before 1.1 netplan leaves rules (routing-policy) out where NetworkManager is to \
                  keep them.\n";
     }
-    text += &remarks::gaps(policy, names, None);
+    text += &comments::gaps(policy, names, None);
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     for part in &policy.parts {
-        if !remarks::is_sayable(part) {
-            text += &remarks::refusal(part);
+        if !comments::is_sayable(part) {
+            text += &comments::refusal(part);
             continue;
         }
         let card = Card { name: &part.name, mac: part.mac.as_deref() };
@@ -47,7 +47,7 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
             let why = format!(
                 "{name} is left out: {id:?} is for other links as well. Define it by itself."
             );
-            text += &remarks::comment(&why);
+            text += &comments::comment(&why);
             continue;
         }
         let section = definition.map_or("ethernets", |d| d.section);
@@ -146,7 +146,7 @@ fn body(part: &Part, is_new: bool) -> String {
 /// The items of `routes`.
 pub(crate) fn routes(entries: &[Entry<Route>], indent: &str) -> String {
     let mut text = String::new();
-    for (words, routes) in remarks::groups(entries) {
+    for (words, routes) in comments::groups(entries) {
         let _ = writeln!(text, "{indent}# {words}");
         text.extend(routes.iter().map(|r| item(indent, &route(&r.what))));
     }
@@ -156,7 +156,7 @@ pub(crate) fn routes(entries: &[Entry<Route>], indent: &str) -> String {
 /// The items of `routing-policy`.
 pub(crate) fn rules(entries: &[Entry<Rule>], indent: &str) -> String {
     let mut text = String::new();
-    for (words, rules) in remarks::groups(entries) {
+    for (words, rules) in comments::groups(entries) {
         let _ = writeln!(text, "{indent}# {words}");
         text.extend(rules.iter().map(|r| item(indent, &rule(&r.what))));
     }

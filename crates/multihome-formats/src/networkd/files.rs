@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::comments::problem;
 use crate::glob;
 use crate::ini::{self, Dialect, Section};
-use crate::remarks::problem;
 use crate::{Problem, Tree};
 
 /// Where `.network` files are, the strongest first.

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use multihome_core::model;
 use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK};
 use multihome_core::model::{Action, Hop, Route, RouteKind, Rule};
 use multihome_core::prefix::{Family, Prefix};
@@ -13,8 +14,8 @@ use multihome_core::prefix::{Family, Prefix};
 use super::files::{self, Card};
 use super::keys::{self, Keys};
 use super::write::automatic_scope;
+use crate::comments::problem;
 use crate::ini::{self, Dialect, Entry, Section};
-use crate::remarks::problem;
 use crate::value::{self, number};
 use crate::{At, Known, Problem, Statement, Tree, What};
 
@@ -450,7 +451,8 @@ fn kind(line: Line<'_>) -> Result<RouteKind, Problem> {
 }
 
 fn ipproto(line: Line<'_>) -> Result<u8, Problem> {
-    value::ipproto(line.value()).ok_or_else(|| line.wrong("no protocol that is known"))
+    model::names::ipproto_number(line.value())
+        .ok_or_else(|| line.wrong("no protocol that is known"))
 }
 
 /// `7` or `7/255`.

@@ -10,7 +10,7 @@ use multihome_core::policy::{Part, Policy, Purpose};
 use multihome_core::prefix::Family;
 
 use super::files::{self, Card, Unit};
-use crate::remarks;
+use crate::comments;
 use crate::{Export, File, Tree};
 
 /// `RTAX_MTU`.
@@ -23,11 +23,11 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     let mut groups = Vec::new();
     for part in &policy.parts {
         let unit = users.get(&part.link).copied();
-        let mut text = remarks::HEAD.to_owned();
-        text += &remarks::gaps(policy, names, Some(&part.name));
-        let is_sayable = remarks::is_sayable(part);
+        let mut text = comments::HEAD.to_owned();
+        text += &comments::gaps(policy, names, Some(&part.name));
+        let is_sayable = comments::is_sayable(part);
         if !is_sayable {
-            text += &remarks::refusal(part);
+            text += &comments::refusal(part);
         }
         let path = match unit {
             // A drop-in counts for every link that its file is for.
@@ -81,7 +81,7 @@ fn users<'a, 'u>(
 ) -> BTreeMap<u32, &'u Unit<'a>> {
     let is_ours = |unit: &Unit<'_>| {
         let begins = unit.name.starts_with(COPY) || unit.name.starts_with(WHOLE);
-        begins && unit.files.iter().any(|(_, text)| text.starts_with(remarks::HEAD))
+        begins && unit.files.iter().any(|(_, text)| text.starts_with(comments::HEAD))
     };
     let mut all: BTreeMap<u32, (&str, Option<&str>)> =
         names.links.iter().map(|(link, name)| (*link, (name.as_str(), None))).collect();
@@ -162,20 +162,20 @@ fn drop_in(part: &Part, fills_in: bool) -> String {
         text += "\n# uplinks, told from what is local\n";
         let _ = write!(text, "[Link]\nGroup={group}\n");
     }
-    for (words, rules) in remarks::groups(&part.rules) {
+    for (words, rules) in comments::groups(&part.rules) {
         let _ = write!(text, "\n# {words}\n");
         for rule in rules {
             // networkd takes a mark of 0 for none (`routing_policy_rule_set_netlink_message`), and
             // the rule would be for all packets.
             if rule.what.fwmark.is_some_and(|(mark, _)| mark == 0) {
                 let rule = rule.what.display(&Names::default());
-                text += &remarks::comment(&format!("Left out, for it asks for no mark: {rule}"));
+                text += &comments::comment(&format!("Left out, for it asks for no mark: {rule}"));
                 continue;
             }
             text += &rule_section(&rule.what);
         }
     }
-    for (words, routes) in remarks::groups(&part.routes) {
+    for (words, routes) in comments::groups(&part.routes) {
         let _ = write!(text, "\n# {words}\n");
         for route in routes {
             let gateways = || route.what.hops.iter().filter_map(|h| h.gateway);

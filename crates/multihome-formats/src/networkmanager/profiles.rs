@@ -37,8 +37,8 @@ impl Profile<'_> {
     /// What a key of a section says last.
     pub(super) fn get(&self, section: &str, key: &str) -> Option<&str> {
         let of_name = self.sections.iter().filter(|s| s.name == section);
-        let entries = of_name.flat_map(|s| &s.entries).filter(|e| e.key == key);
-        entries.last().map(|e| e.value.as_ref())
+        let mut entries = of_name.flat_map(|s| &s.entries).filter(|e| e.key == key);
+        entries.next_back().map(|e| e.value.as_ref())
     }
 
     /// What `nmcli` knows it by.

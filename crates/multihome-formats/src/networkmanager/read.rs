@@ -8,8 +8,8 @@ use multihome_core::prefix::Family;
 use super::lines::{self, Defaults};
 use super::profiles::{self, Card, Profile};
 use super::write::SECTIONS;
+use crate::comments::problem;
 use crate::ini::Entry;
-use crate::remarks::problem;
 use crate::value::number;
 use crate::{At, Known, Problem, Statement, Tree, What};
 
@@ -115,10 +115,10 @@ impl Reader<'_> {
                     }
                 }
                 Kind::Address if !never => {
-                    if let Some(gateway) = entry.value.split([',', ';']).nth(1) {
-                        if let Some(route) = self.gateway(entry, gateway.trim(), defaults)? {
-                            self.say(entry, entry.text.to_owned(), What::Route(route));
-                        }
+                    if let Some(gateway) = entry.value.split([',', ';']).nth(1)
+                        && let Some(route) = self.gateway(entry, gateway.trim(), defaults)?
+                    {
+                        self.say(entry, entry.text.to_owned(), What::Route(route));
                     }
                 }
                 Kind::Address | Kind::Gateway(_) | Kind::Passed => {}

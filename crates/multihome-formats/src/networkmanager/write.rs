@@ -10,7 +10,8 @@ use multihome_core::prefix::Family;
 
 use super::lines;
 use super::profiles::{self, Card, DIRECTORIES, Profile};
-use crate::remarks::{self, BEGIN, END};
+use crate::bracket::{BEGIN, END};
+use crate::comments;
 use crate::{Export, File, Tree};
 
 /// `RT_TABLE_MAIN`.
@@ -21,12 +22,12 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     let profiles = profiles::all(there).unwrap_or_default();
     let mut export = Export::default();
     for part in &policy.parts {
-        if !remarks::is_sayable(part) {
-            export.next.push(remarks::refusal(part).trim_end().to_owned());
+        if !comments::is_sayable(part) {
+            export.next.push(comments::refusal(part).trim_end().to_owned());
             continue;
         }
         let card = Card { link: part.link, name: &part.name, mac: part.mac.as_deref() };
-        let gaps = remarks::gaps(policy, names, Some(&part.name));
+        let gaps = comments::gaps(policy, names, Some(&part.name));
         let own = format!("{}/multihome-{}.nmconnection", DIRECTORIES[0], part.name);
         let profile = profiles::active(there, &profiles, card);
         match profile.filter(|p| p.path != own && can_stay(p)) {
@@ -75,7 +76,7 @@ fn extended(export: &mut Export, part: &Part, profile: &Profile<'_>, gaps: &str)
 /// A profile of ours, for a link that has none in a file that can be extended.
 fn whole(export: &mut Export, part: &Part, path: &str, gaps: &str) {
     let name = &part.name;
-    let mut text = remarks::HEAD.to_owned();
+    let mut text = comments::HEAD.to_owned();
     // NetworkManager makes a uuid of the path, so it is the same each time.
     let _ = write!(
         text,
@@ -212,7 +213,7 @@ fn bracketed(part: &Part, family: Family, kept: &[&str], gaps: &str) -> String {
     let mut numbers = (1..).filter(|n| !rules.contains(n));
     let of_family: Vec<_> =
         part.rules.iter().filter(|r| r.what.family == family).cloned().collect();
-    for (words, rules) in remarks::groups(&of_family) {
+    for (words, rules) in comments::groups(&of_family) {
         let _ = writeln!(text, "# {words}");
         for (rule, number) in rules.iter().zip(numbers.by_ref()) {
             let _ = writeln!(text, "routing-rule{number}={}", lines::rule(&rule.what));
@@ -221,7 +222,7 @@ fn bracketed(part: &Part, family: Family, kept: &[&str], gaps: &str) -> String {
     let mut numbers = (1..).filter(|n| !routes.contains(n));
     let of_family: Vec<_> =
         part.routes.iter().filter(|r| r.what.family() == family).cloned().collect();
-    for (words, routes) in remarks::groups(&of_family) {
+    for (words, routes) in comments::groups(&of_family) {
         let _ = writeln!(text, "# {words}");
         for route in routes {
             let Some(number) = numbers.next() else { break };

@@ -11,17 +11,17 @@ fn files_have_the_columns_and_words_of_the_parser() {
         "# multihome: begin
 # Written by `multihome export`: each line is destination, gateway, mask, interface, and what \
          `ip route add` reads.
-# Networks on this side.
+# networks on this side
 10.0.1.0/24 - - ens6 table 10003 src 10.0.1.204 scope link
-# The way out of this network.
+# the way out of this network
 default 10.0.1.1 - ens6 table 10003 src 10.0.1.204
-# Nothing leaves by another door.
+# nothing leaves by another door
 0.0.0.0/0 - - ens6 type unreachable table 10003 metric 4294967295
-# Networks on this side.
+# networks on this side
 2001:db8:b::/64 - - ens6 table 10003 metric 1024
-# The way out of this network.
+# the way out of this network
 default fe80::2 - ens6 table 10003 metric 1024
-# Nothing leaves by another door.
+# nothing leaves by another door
 ::/0 - - ens6 type unreachable table 10003 metric 4294967295
 # multihome: end
 "

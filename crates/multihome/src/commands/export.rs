@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use multihome_core::diff::diff;
 use multihome_core::policy::{self, Policy};
 use multihome_core::suppose::settled;
 use multihome_core::verify::{Report, verify};
-use multihome_core::{Change, Config, Plan, Snapshot};
+use multihome_core::{Change, Config, Memory, Plan, Snapshot, import, plan};
 use multihome_formats::{Export, File, Format};
 
 use super::read::{Seen, look_at_all};
@@ -25,6 +26,19 @@ pub fn export(named: Option<&Path>, args: &ExportArgs) -> Result<u8, Failure> {
     if let Some(why) = snapshot.incomplete.first() {
         return Err(Failure::Incomplete(format!("half a host is not exported: {why}")));
     }
+    // Over an export that is in force: what is in the way is what is written anew.
+    let (snapshot, config, plan, changes) = if plan.conflicts.is_empty() {
+        (snapshot, config, plan, changes)
+    } else {
+        let (bare, with_gateways) = import::handed_over(&snapshot, &config);
+        let planned = plan::make(&bare, &with_gateways, &Memory::default());
+        if planned.conflicts.len() < plan.conflicts.len() {
+            let changes = diff(&bare, &planned);
+            (bare, with_gateways, planned, changes)
+        } else {
+            (snapshot, config, plan, changes)
+        }
+    };
     let format = Format::from(args.format);
     let there = match (&args.root, &args.reading.snapshot) {
         (None, Some(_)) => files::Found::default(),

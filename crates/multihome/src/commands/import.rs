@@ -59,7 +59,10 @@ pub fn import(named: Option<&Path>, args: &ImportArgs) -> Result<u8, Failure> {
     }
     let now = judged(&import::as_declared(&snapshot, &declared), &Config::default());
     let imported = import::of(&snapshot, &declared);
-    let bare = import::bare(&snapshot, &declared.without(&imported.left));
+    // As if what the configuration cannot say of its tables were gone: beside it nothing would be made.
+    let stays = |l: &&Left| !matches!(l, Left::Route(_));
+    let stays: Vec<Left> = imported.left.iter().filter(stays).cloned().collect();
+    let bare = import::bare(&snapshot, &declared.without(&stays));
     let plan = plan::make(&bare, &imported.config, &Memory::default());
     let changes = diff(&bare, &plan);
     let mut then = verify(&settled(&bare, &changes), &imported.config, &plan);
@@ -155,12 +158,6 @@ fn adopt(
     args: &ImportArgs,
 ) -> Result<u8, Failure> {
     require_net_admin()?;
-    if !reading.then.wrong.is_empty() {
-        output::text(&reading.text(Style::stdout(), None))?;
-        return Err(Failure::Incomplete(
-            "answers that are right now would not be: nothing was taken over".into(),
-        ));
-    }
     if let Some(Left::Route(route)) = imported.left.iter().find(|l| matches!(l, Left::Route(_))) {
         return Err(Failure::Question {
             what: format!(
@@ -169,6 +166,12 @@ fn adopt(
             ),
             remedy: "put it into main as well, or delete it, then adopt".into(),
         });
+    }
+    if !reading.then.wrong.is_empty() {
+        output::text(&reading.text(Style::stdout(), None))?;
+        return Err(Failure::Incomplete(
+            "answers that are right now would not be: nothing was taken over".into(),
+        ));
     }
     let keeper = rival::find(snapshot, reading.now_plan).into_iter().map(|r| r.tool);
     if let Some(tool) = keeper.into_iter().find(|t| *t != Tool::Unknown && !args.force) {

@@ -21,6 +21,7 @@ mod foreign;
 mod front;
 mod gateways;
 mod hints;
+mod import;
 mod links;
 mod own_files;
 mod rivals;
@@ -57,6 +58,7 @@ const TESTS: &[&[Test]] = &[
     steer::TESTS,
     settings::TESTS,
     front::TESTS,
+    import::TESTS,
 ];
 
 fn main() -> ExitCode {

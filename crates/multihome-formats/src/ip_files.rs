@@ -1,10 +1,11 @@
-//! What files say to whoever reads them: what a group of lines is for, and what is lost.
+//! What the files of those have in common who write what `ip` reads: its words, and commands that
+//! take everything away again.
 
 use multihome_core::model::{Names, Route, names};
-use multihome_core::policy::{Entry, Gap, Part, Policy, Purpose, Word};
+use multihome_core::policy::{Entry, Part, Policy, Purpose, Word};
 
 use crate::ip_words::{route_words, rule_words};
-use crate::{File, bracket, gap, purpose};
+use crate::{File, bracket, comments};
 
 /// What `ip` itself can say, Debian 12's (6.1) and later: not the DSCP of a rule (6.12), and not what
 /// this program knows of rules by number only.
@@ -43,18 +44,6 @@ pub(crate) fn written(what: &str) -> String {
     format!("# Written by `multihome export`: {what}.")
 }
 
-/// A comment that says what the entries below it are for.
-pub(crate) fn comment(purpose: Purpose) -> String {
-    format!("# {}.", capital(purpose::words(purpose)))
-}
-
-/// A sentence begins with a capital letter.
-pub(crate) fn capital(words: &str) -> String {
-    let mut chars = words.chars();
-    let first = chars.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(chars).collect()
-}
-
 /// Lines for entries, in their order, a comment above those of one purpose.
 pub(crate) fn grouped<'a, T: 'a>(
     entries: impl IntoIterator<Item = &'a Entry<T>>,
@@ -64,7 +53,7 @@ pub(crate) fn grouped<'a, T: 'a>(
     let mut last = None;
     for entry in entries {
         if last.replace(entry.purpose) != Some(entry.purpose) {
-            out.push(comment(entry.purpose));
+            out.push(comments::purpose(entry.purpose));
         }
         out.extend(lines(&entry.what));
     }
@@ -80,29 +69,7 @@ pub(crate) fn is_leased(part: &Part, entry: &Entry<Route>) -> bool {
 
 /// What is lost for an uplink, as comments.
 pub(crate) fn lost(policy: &Policy, part: &Part, names: &Names) -> Vec<String> {
-    let here = policy.gaps.iter().filter(|g| uplink(g).is_none_or(|name| name == part.name));
-    here.map(|g| format!("# {}", one_line(&gap::consequence(g, names)))).collect()
-}
-
-/// Which uplink a gap is about; none: all.
-fn uplink(gap: &Gap) -> Option<&str> {
-    match gap {
-        Gap::LaterNetworks { .. } | Gap::PublishedPorts => None,
-        Gap::RuleLeftOut { uplink, .. } => uplink.as_deref(),
-        Gap::RouteLeftOut { uplink, .. }
-        | Gap::RouteShortened { uplink, .. }
-        | Gap::Addresses { uplink, .. }
-        | Gap::Leased { uplink, .. }
-        | Gap::Down { uplink }
-        | Gap::Frozen { uplink, .. } => Some(uplink),
-    }
-}
-
-/// A comment ends with its line, whatever a name in it holds.
-pub(crate) fn one_line(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { ' ' } else { c };
-    // A backslash at the end would go on with the next line.
-    text.chars().map(shown).collect::<String>().trim_end_matches('\\').to_owned()
+    comments::gaps(policy, names, Some(&part.name)).lines().map(str::to_owned).collect()
 }
 
 /// Whether an uplink can be spoken of without quotes: its own name, and those in its routes and rules.

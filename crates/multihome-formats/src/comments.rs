@@ -8,36 +8,38 @@ use crate::{At, Problem, gap, purpose};
 
 /// The first line of each file.
 pub(crate) const HEAD: &str = "# Written by `multihome export`; the next export writes it anew.\n";
-/// Stands before our lines in a file of others.
-pub(crate) const BEGIN: &str = "# multihome: begin";
-/// Stands behind them.
-pub(crate) const END: &str = "# multihome: end";
+/// As wide as a terminal.
+const WIDTH: usize = 80;
 
 /// The gaps that are about an uplink, or about all, as comments; without an uplink all of them.
 pub(crate) fn gaps(policy: &Policy, names: &Names, uplink: Option<&str>) -> String {
-    let concerns = |gap: &&Gap| uplink.is_none() || of(gap).is_none() || of(gap) == uplink;
+    let concerns =
+        |gap: &&Gap| uplink.is_none() || gap.uplink().is_none() || gap.uplink() == uplink;
     let gaps = policy.gaps.iter().filter(concerns);
     gaps.map(|gap| comment(&gap::consequence(gap, names))).collect()
 }
 
-/// The uplink that a gap is about.
-fn of(gap: &Gap) -> Option<&str> {
-    match gap {
-        Gap::LaterNetworks { .. } | Gap::PublishedPorts => None,
-        Gap::RouteLeftOut { uplink, .. }
-        | Gap::RouteShortened { uplink, .. }
-        | Gap::Addresses { uplink, .. }
-        | Gap::Leased { uplink, .. }
-        | Gap::Down { uplink }
-        | Gap::Frozen { uplink, .. } => Some(uplink),
-        Gap::RuleLeftOut { uplink, .. } => uplink.as_deref(),
+/// Lines of comment, no wider than a terminal. What comes from outside cannot end one, nor go on with
+/// the next line.
+pub(crate) fn comment(text: &str) -> String {
+    let mut out = String::new();
+    let mut line = String::from("#");
+    for word in text.split_whitespace() {
+        let word: String = word.chars().filter(|c| !c.is_control()).collect();
+        if line.len() > 1 && line.len() + 1 + word.len() > WIDTH {
+            out += line.trim_end_matches('\\');
+            out.push('\n');
+            line = "# ".to_owned();
+        }
+        line.push(' ');
+        line += &word;
     }
+    out + line.trim_end_matches('\\') + "\n"
 }
 
-/// Lines of comment. What comes from outside cannot end one.
-pub(crate) fn comment(text: &str) -> String {
-    let shown = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    text.lines().map(|line| format!("# {}\n", shown(line))).collect()
+/// What entries of a purpose are for, as a comment.
+pub(crate) fn purpose(purpose: Purpose) -> String {
+    format!("# {}", purpose::words(purpose))
 }
 
 /// Entries of one purpose that follow each other, with the comment that stands above them.
