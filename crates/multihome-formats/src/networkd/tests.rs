@@ -110,7 +110,7 @@ fn leases_fill_in_their_gateways() {
     policy.parts[0].leased.extend(Family::BOTH);
     let there = tree(&[(FILE, "[Match]\nName=ens6\n[Network]\nDHCP=yes\n")]);
     let text = files(Format::Networkd, &policy, &there)[DROP_IN].clone();
-    assert!(text.contains("Gateway=_dhcp4\n") && text.contains("Gateway=_ipv6ra\n"), "{text}");
+    assert!(text.contains("Gateway=_dhcp4\n") && text.contains("Gateway=fe80::1\n"), "{text}");
     assert!(!text.contains("PreferredSource"), "{text}");
     // A section of that kind is ignored where nobody asks for leases.
     let there = tree(&[(FILE, "[Match]\nName=ens6\n[Network]\nIPv6AcceptRA=no\n")]);

@@ -46,7 +46,7 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
             }
         };
         if is_sayable {
-            text += &drop_in(part, &Leased::of(part, unit));
+            text += &drop_in(part, fills_in(part, unit));
             groups.extend(part.group.map(|_| part.name.as_str()));
         }
         export.files.push(File { path, mode: 0o644, text, extends: false });
@@ -138,40 +138,25 @@ fn network(part: &Part) -> String {
 
 // ===== what follows leases =====
 
-/// The families whose gateway networkd can fill in itself.
-struct Leased {
-    v4: bool,
-    v6: bool,
-}
-
-impl Leased {
-    /// networkd ignores a section with `_dhcp4` where its client is off, and one with `_ipv6ra`
-    /// where it does not hear advertisements: both must be seen in the file.
-    fn of(part: &Part, unit: Option<&Unit<'_>>) -> Leased {
-        let is_leased = |family| part.leased.contains(&family);
-        let Some(unit) = unit else {
-            return Leased { v4: is_leased(Family::V4), v6: is_leased(Family::V6) };
-        };
+/// Whether networkd fills in the gateway of IPv4 itself: it ignores a section with `_dhcp4` where its
+/// client is off.
+///
+/// Not that of IPv6, although there is `_ipv6ra`: since 257 networkd keeps such a route in its table
+/// when the file has gone, with a nexthop of its own, and `ip route flush` does not get it out.
+fn fills_in(part: &Part, unit: Option<&Unit<'_>>) -> bool {
+    let has_client = |unit: &Unit<'_>| {
         let sections = files::sections(unit).unwrap_or_default();
         let networks = sections.iter().filter(|(_, s)| s.name == "Network");
-        let entries: Vec<_> = networks.flat_map(|(_, s)| &s.entries).collect();
-        let last = |key| entries.iter().rfind(|e| e.key == key).map(|e| e.value.as_ref());
-        let has_client = matches!(last("DHCP"), Some("yes" | "true" | "1" | "on" | "ipv4" | "v4"));
-        let is_deaf = matches!(last("IPv6AcceptRA"), Some("no" | "false" | "0" | "off"));
-        Leased { v4: is_leased(Family::V4) && has_client, v6: is_leased(Family::V6) && !is_deaf }
-    }
-
-    fn word(&self, family: Family) -> Option<&'static str> {
-        match family {
-            Family::V4 => self.v4.then_some("_dhcp4"),
-            Family::V6 => self.v6.then_some("_ipv6ra"),
-        }
-    }
+        let entries = networks.flat_map(|(_, s)| &s.entries).filter(|e| e.key == "DHCP");
+        let last = entries.last().map(|e| e.value.as_ref());
+        matches!(last, Some("yes" | "true" | "1" | "on" | "ipv4" | "v4"))
+    };
+    part.leased.contains(&Family::V4) && unit.is_none_or(has_client)
 }
 
 // ===== sections =====
 
-fn drop_in(part: &Part, leased: &Leased) -> String {
+fn drop_in(part: &Part, fills_in: bool) -> String {
     let mut text = String::new();
     if let Some(group) = part.group {
         text += "\n# uplinks, told from what is local\n";
@@ -192,23 +177,14 @@ fn drop_in(part: &Part, leased: &Leased) -> String {
     }
     for (words, routes) in comments::groups(&part.routes) {
         let _ = write!(text, "\n# {words}\n");
-        let mut filled = Vec::new();
         for route in routes {
-            let word = (route.purpose == Purpose::Default)
-                .then(|| leased.word(route.what.family()))
-                .flatten()
-                .filter(|_| {
-                    let gateways = route.what.hops.iter().filter_map(|h| h.gateway);
-                    // One that the lease does not name would never be filled in.
-                    gateways.into_iter().any(|g| part.leased_gateways.contains(&g))
-                });
-            // networkd makes a route for each gateway that the network names.
-            if let Some(word) = word {
-                if filled.contains(&word) {
-                    continue;
-                }
-                filled.push(word);
-            }
+            let gateways = || route.what.hops.iter().filter_map(|h| h.gateway);
+            let is_filled_in = fills_in
+                && route.purpose == Purpose::Default
+                && route.what.family() == Family::V4
+                // One that the lease does not name would never be filled in.
+                && gateways().any(|g| part.leased_gateways.contains(&g));
+            let word = is_filled_in.then_some("_dhcp4");
             let is_leased = part.leased.contains(&route.what.family());
             text += &route_section(&route.what, word, is_leased);
         }
