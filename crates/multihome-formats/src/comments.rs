@@ -29,7 +29,7 @@ pub(crate) fn comment(text: &str) -> String {
         if line.len() > 1 && line.len() + 1 + word.len() > WIDTH {
             out += line.trim_end_matches('\\');
             out.push('\n');
-            line = "# ".to_owned();
+            line = "#".to_owned();
         }
         line.push(' ');
         line += &word;

@@ -37,8 +37,14 @@ _multihome() {
             multihome,explain)
                 cmd="multihome__subcmd__explain"
                 ;;
+            multihome,export)
+                cmd="multihome__subcmd__export"
+                ;;
             multihome,hook)
                 cmd="multihome__subcmd__hook"
+                ;;
+            multihome,import)
+                cmd="multihome__subcmd__import"
                 ;;
             multihome,plan)
                 cmd="multihome__subcmd__plan"
@@ -71,7 +77,7 @@ _multihome() {
 
     case "${cmd}" in
         multihome)
-            opts="-h -V --config --log-level --help --version status plan explain verify what-if diagram apply run down doctor snapshot config hook demo"
+            opts="-h -V --config --log-level --help --version status plan explain verify what-if diagram apply run down doctor snapshot export import config hook demo"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -350,6 +356,44 @@ _multihome() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        multihome__subcmd__export)
+            opts="-h --format --output --force --root --snapshot --json --config --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "ifcfg ifupdown networkd networkmanager netplan nmstate wicked iproute2 cloud-init" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --snapshot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         multihome__subcmd__hook)
             opts="-h --config --log-level --help dhclient dhcpcd ifupdown networkmanager networkd-dispatcher"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -357,6 +401,44 @@ _multihome() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        multihome__subcmd__import)
+            opts="-h --from --root --output --force --adopt --snapshot --json --config --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -W "ifcfg ifupdown networkd networkmanager netplan iproute2" -- "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --snapshot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

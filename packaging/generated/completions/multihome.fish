@@ -43,6 +43,8 @@ complete -c multihome -n "__fish_multihome_needs_command" -f -a "run" -d 'Keep t
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "down" -d 'Take away all that multihome made, exactly'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "doctor" -d 'Look for what breaks hosts with several networks beyond routing; changes nothing'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "snapshot" -d 'Write what the kernel holds, for `--snapshot` and for bug reports'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "export" -d 'Write the plan as another system\'s files, for hosts that are to keep it without multihome'
+complete -c multihome -n "__fish_multihome_needs_command" -f -a "import" -d 'Read what keeps this host by hand or by another system\'s files: what it does, what is wrong with it, and the configuration that does at least the same'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "config" -d 'Check or show the configuration'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "hook" -d 'Tell multihome what a network manager\'s hook was told; always exits 0'
 complete -c multihome -n "__fish_multihome_needs_command" -f -a "demo" -d 'See it work: a cloud network in namespaces, real packets, nothing of this host touched'
@@ -161,6 +163,46 @@ debug\t'Each look and each step'
 trace\t'Each event'"
 complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -l json -d 'Print JSON'
 complete -c multihome -n "__fish_multihome_using_subcommand snapshot" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l format -d 'Whose files to write' -r -f -a "ifcfg\t'initscripts: route-IF and rule-IF (RHEL\'s network-scripts)'
+ifupdown\t'Debian\'s /etc/network/interfaces'
+networkd\t'systemd-networkd: a drop-in beside each active .network file'
+networkmanager\t'NetworkManager\'s keyfiles'
+netplan\t'netplan\'s YAML'
+nmstate\t'nmstate\'s YAML'
+wicked\t'SUSE\'s wicked: ifroute-IF and ifrule-IF'
+iproute2\t'A script of ip commands, and a unit that runs it'
+cloud-init\t'cloud-init\'s network configuration'"
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l output -d 'Write them below this directory, as if it were /; without it they are only shown' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l root -d 'Where the files that are there are read, to extend them and not to stand in their way: /, or nowhere with --snapshot' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l force -d 'Write also over files that are there and say something else'
+complete -c multihome -n "__fish_multihome_using_subcommand export" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l from -d 'Whose files to read; without it, the rules and routes that are in force' -r -f -a "ifcfg\t'initscripts: route-IF and rule-IF'
+ifupdown\t'Debian\'s /etc/network/interfaces'
+networkd\t'systemd-networkd\'s .network files'
+networkmanager\t'NetworkManager\'s keyfiles'
+netplan\t'netplan\'s YAML'
+iproute2\t'Scripts of ip commands'"
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l root -d 'Where the files are read: the copy of another host\'s, with --snapshot' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l output -d 'Write the configuration to this file' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l snapshot -d 'Read this file, written by `multihome snapshot`, instead of the kernel' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
+warn\t'What is not as it should be'
+info\t'What was changed and why'
+debug\t'Each look and each step'
+trace\t'Each event'"
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l force -d 'Write it even over a file that says something else'
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l adopt -d 'Take over: write /etc/multihome/config.toml, put ours in the place of what is in force, and say which files are to go'
+complete -c multihome -n "__fish_multihome_using_subcommand import" -l json -d 'Print JSON'
+complete -c multihome -n "__fish_multihome_using_subcommand import" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c multihome -n "__fish_multihome_using_subcommand config; and not __fish_seen_subcommand_from check show" -l config -d 'Read this configuration file instead of /etc/multihome/config.toml and config.d' -r -F
 complete -c multihome -n "__fish_multihome_using_subcommand config; and not __fish_seen_subcommand_from check show" -l log-level -d 'What to log to stderr' -r -f -a "error\t'What failed'
 warn\t'What is not as it should be'
