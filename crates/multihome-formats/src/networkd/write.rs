@@ -147,8 +147,8 @@ fn fills_in(part: &Part, unit: Option<&Unit<'_>>) -> bool {
     let has_client = |unit: &Unit<'_>| {
         let sections = files::sections(unit).unwrap_or_default();
         let networks = sections.iter().filter(|(_, s)| s.name == "Network");
-        let entries = networks.flat_map(|(_, s)| &s.entries).filter(|e| e.key == "DHCP");
-        let last = entries.last().map(|e| e.value.as_ref());
+        let mut entries = networks.flat_map(|(_, s)| &s.entries).filter(|e| e.key == "DHCP");
+        let last = entries.next_back().map(|e| e.value.as_ref());
         matches!(last, Some("yes" | "true" | "1" | "on" | "ipv4" | "v4"))
     };
     part.leased.contains(&Family::V4) && unit.is_none_or(has_client)
