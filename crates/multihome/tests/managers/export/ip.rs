@@ -1,7 +1,7 @@
 //! Files in `ip`'s words: ifupdown's own, a script with its unit, and those of initscripts, which no
 //! Debian has. For these a script stands in that does what their `ifup-routes` does.
 
-use multihome_lab::Topology;
+use multihome_lab::{Prober, Topology};
 
 use super::{bare, exported, leased, story};
 use crate::ifupdown::LEASES;
@@ -13,6 +13,7 @@ tests![
     ifupdown_with_static_addresses,
     ifupdown_with_leases,
     ifupdown_takes_all_away_with_the_link,
+    what_ifupdown_keeps_is_taken_over,
     a_script_that_a_unit_runs,
     a_script_that_is_run_twice,
     initscripts_in_two_subnets,
@@ -104,6 +105,38 @@ fn ifupdown_takes_all_away_with_the_link() {
     machine.assert_all_answer_within(PATIENCE);
     exported(&machine, "ifupdown").undo(&machine);
     State::of(&machine).assert_is(&before, "after all is undone");
+}
+
+fn what_ifupdown_keeps_is_taken_over() {
+    let machine = bare();
+    write(INTERFACES, STATIC);
+    machine.sh("ifup -a");
+    exported(&machine, "ifupdown").activate(&machine);
+    machine.assert_all_answer_within(PATIENCE);
+    // The files say what the kernel holds, and need no line of configuration.
+    let said = machine.must("import --from ifupdown");
+    assert!(said.contains("every answer leaves by its door"), "{said}");
+    assert!(said.contains("needs no configuration"), "{said}");
+
+    let ask = |address: &str| Prober::start(machine.remote(), address.parse().unwrap()).unwrap();
+    let probers = [ask("10.0.0.129"), ask("10.0.1.204"), ask("2001:db8:b::204")];
+    let said = machine.must("import --adopt");
+    for prober in probers {
+        let count = prober.stop();
+        assert_eq!(count.lost(), 0, "{count:?}");
+    }
+    let theirs = machine.sh("ip -N rule | grep 'lookup 1000' | grep -v 'proto 177' || true");
+    assert_eq!(theirs, "");
+    machine.must("verify");
+    // What is to go is named line by line, and these lines are all.
+    let lines = said.lines().skip_while(|l| !l.contains(INTERFACES));
+    let text: String = lines.take_while(|l| l.starts_with(' ')).collect();
+    let numbers: Vec<usize> = text.split([',', ' ']).filter_map(|word| word.parse().ok()).collect();
+    let file = machine.sh(&format!("cat {INTERFACES}"));
+    let named = |n: usize| file.lines().nth(n - 1).unwrap();
+    assert!(numbers.iter().all(|n| named(*n).contains(" ip -")), "{said}\n{file}");
+    let makes = |l: &&str| l.contains("rule add") || l.contains("route replace");
+    assert_eq!(numbers.len(), file.lines().filter(makes).count(), "{said}\n{file}");
 }
 
 fn a_script_that_a_unit_runs() {
