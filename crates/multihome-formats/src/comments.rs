@@ -16,7 +16,7 @@ pub(crate) fn gaps(policy: &Policy, names: &Names, uplink: Option<&str>) -> Stri
     let concerns =
         |gap: &&Gap| uplink.is_none() || gap.uplink().is_none() || gap.uplink() == uplink;
     let gaps = policy.gaps.iter().filter(concerns);
-    gaps.map(|gap| comment(&gap::consequence(gap, names))).collect()
+    gap::consequences(gaps, names).iter().map(|lost| comment(lost)).collect()
 }
 
 /// Lines of comment, no wider than a terminal. What comes from outside cannot end one, nor go on with

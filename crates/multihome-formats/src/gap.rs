@@ -11,8 +11,7 @@ use multihome_core::policy::{Gap, Purpose, Word};
 const NAMED: usize = 4;
 
 /// What a gap means for whoever uses the host.
-#[must_use]
-pub fn consequence(gap: &Gap, names: &Names) -> String {
+fn consequence(gap: &Gap, names: &Names) -> String {
     match gap {
         Gap::LaterNetworks { networks } if networks.is_empty() => {
             "no network is local now; of containers and tunnels that come later, answers leave by \
@@ -69,6 +68,19 @@ pub fn consequence(gap: &Gap, names: &Names) -> String {
              status`"
         ),
     }
+}
+
+/// What gaps mean, each once: what is lost in both families is lost in the same words.
+#[must_use]
+pub fn consequences<'a>(gaps: impl IntoIterator<Item = &'a Gap>, names: &Names) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for gap in gaps {
+        let sentence = consequence(gap, names);
+        if !said.contains(&sentence) {
+            said.push(sentence);
+        }
+    }
+    said
 }
 
 /// What goes wrong without a rule.

@@ -47,7 +47,7 @@ use multihome_core::model::{Names, Route, Rule};
 use multihome_core::policy::{Policy, Word};
 
 pub use declared::declared_by;
-pub use gap::consequence;
+pub use gap::consequences;
 
 /// A system that keeps routes and rules in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -54,7 +54,12 @@ pub(crate) struct Pair {
 
 /// Reads a file of one document; none if there is nothing in it.
 pub(crate) fn read(path: &str, text: &str) -> Result<Option<Node>, Problem> {
-    let wrong = |mark: usize, why: String| problem(path, mark, line_of(text, mark), why);
+    let last = text.lines().count().max(1);
+    let wrong = |line: usize, why: String| {
+        // What is missing at the end is missed behind the last line.
+        let line = line.min(last);
+        problem(path, line, line_of(text, line), why)
+    };
     if text.len() > LONGEST {
         return Err(problem(path, 1, "", "the file is too long"));
     }
@@ -237,6 +242,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_at_the_end_is_missed_on_the_last_line() {
+        let problem = read("/f", "a:\n  - b\n  c").unwrap_err();
+        assert_eq!((problem.at.line, problem.text.as_str()), (3, "  c"));
+    }
+
+    #[test]
     fn what_stands_for_more_than_itself_is_refused() {
         for (text, line) in [
             ("a: &x 1\nb: *x\n", 2),
@@ -245,7 +256,7 @@ mod tests {
             ("a: 1\na: 2\n", 2),
             ("a: 1\n---\nb: 2\n", 2),
             ("[a, b]: 1\n", 1),
-            ("a: [b\n", 2),
+            ("a: [b\n", 1),
         ] {
             let problem = read("/f", text).unwrap_err();
             assert_eq!(problem.at.line, line, "{text}: {problem}");

@@ -17,7 +17,7 @@ use multihome_core::model::Rule;
 use multihome_core::plan::Note;
 use multihome_core::policy::{self, Gap, Policy};
 use multihome_core::{Config, Memory, Plan, Snapshot, import, plan};
-use multihome_formats::{Export, Format, Known, Tree, consequence, declared_by, export};
+use multihome_formats::{Export, Format, Known, Tree, consequences, declared_by, export};
 
 const CORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../multihome-core/tests/cases");
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
@@ -120,8 +120,8 @@ fn summary(host: &Host, format: Format, export: &Export) -> String {
         lines.iter().for_each(|l| writeln!(out, "    {l}").unwrap());
     }
     let _ = writeln!(out, "lost:");
-    for gap in &host.policy(format).gaps {
-        let _ = writeln!(out, "    {}", consequence(gap, &host.snapshot.names()));
+    for lost in consequences(&host.policy(format).gaps, &host.snapshot.names()) {
+        let _ = writeln!(out, "    {lost}");
     }
     out
 }

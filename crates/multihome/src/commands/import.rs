@@ -221,7 +221,8 @@ fn origins(
                 (r.family, r.priority, r.from, r.action)
                     == (rule.family, rule.priority, rule.from, rule.action)
             }),
-            What::TableName(..) | What::Group(..) => false,
+            What::Group(link, group) => declared.groups.get(link) == Some(group),
+            What::TableName(..) => false,
         };
         if is_taken {
             lines.entry(statement.at.path.clone()).or_default().push(statement.at.line);

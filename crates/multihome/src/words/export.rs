@@ -8,7 +8,7 @@ use multihome_core::Plan;
 use multihome_core::model::Names;
 use multihome_core::policy::Policy;
 use multihome_core::verify::Report;
-use multihome_formats::{Export, consequence};
+use multihome_formats::{Export, consequences};
 use serde::Serialize;
 
 use super::plural;
@@ -117,7 +117,7 @@ impl Exported<'_> {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.unread.iter().map(|(path, e)| format!("{}: {e}", path.display())).collect();
-        warnings.extend(self.policy.gaps.iter().map(|g| consequence(g, self.names)));
+        warnings.extend(consequences(&self.policy.gaps, self.names));
         if !self.report.wrong.is_empty() {
             let verified = Verified {
                 report: self.report,

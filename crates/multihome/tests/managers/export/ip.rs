@@ -134,8 +134,11 @@ fn what_ifupdown_keeps_is_taken_over() {
     let numbers: Vec<usize> = text.split([',', ' ']).filter_map(|word| word.parse().ok()).collect();
     let file = machine.sh(&format!("cat {INTERFACES}"));
     let named = |n: usize| file.lines().nth(n - 1).unwrap();
-    assert!(numbers.iter().all(|n| named(*n).contains(" ip -")), "{said}\n{file}");
-    let makes = |l: &&str| l.contains("rule add") || l.contains("route replace");
+    assert!(numbers.iter().all(|n| named(*n).contains("post-up ip ")), "{said}\n{file}");
+    let makes = |l: &&str| {
+        let made = ["rule add", "route replace", "post-up ip link set"];
+        !l.trim().starts_with('#') && made.iter().any(|words| l.contains(words))
+    };
     assert_eq!(numbers.len(), file.lines().filter(makes).count(), "{said}\n{file}");
 }
 
