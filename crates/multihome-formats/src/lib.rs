@@ -43,7 +43,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use multihome_core::Family;
-use multihome_core::model::{Names, Route, Rule};
+use multihome_core::model::{Names, Route, Rule, names, sysctl};
 use multihome_core::policy::{Policy, Word};
 
 pub use declared::declared_by;
@@ -206,6 +206,16 @@ impl Format {
         Format::CloudInit,
     ];
 
+    /// Those whose files can be read.
+    pub const READABLE: [Format; 6] = [
+        Format::Ifcfg,
+        Format::Ifupdown,
+        Format::Networkd,
+        Format::Networkmanager,
+        Format::Netplan,
+        Format::Iproute2,
+    ];
+
     /// Its name, as it is typed.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -299,6 +309,9 @@ fn sysctls(policy: &Policy, export: &mut Export) {
     let path = "/etc/sysctl.d/90-multihome.conf";
     export.next.insert(0, format!("sysctl -p {path}"));
     export.undo.push(format!("rm {path}"));
+    for (path, was) in &policy.sysctls_before {
+        export.undo.push(format!("sysctl -w {}={was}", names::word(&sysctl::display(path))));
+    }
     export.files.push(File { path: path.into(), mode: 0o644, text, extends: false });
 }
 

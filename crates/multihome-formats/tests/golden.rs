@@ -21,16 +21,6 @@ use multihome_formats::{Export, Format, Known, Tree, consequences, declared_by, 
 
 const CORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../multihome-core/tests/cases");
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
-/// Those that can be read.
-const BOTH_WAYS: [Format; 6] = [
-    Format::Ifcfg,
-    Format::Ifupdown,
-    Format::Networkd,
-    Format::Networkmanager,
-    Format::Netplan,
-    Format::Iproute2,
-];
-
 /// A host and what is wanted of it.
 struct Host {
     name: String,
@@ -217,7 +207,7 @@ fn what_is_exported_and_read_again_gives_the_same_plan() {
     let mut tried = 0;
     let mut wrong = Vec::new();
     for host in directories(CORE).iter().filter_map(|d| Host::read(d)) {
-        for format in BOTH_WAYS {
+        for format in Format::READABLE {
             let policy = host.policy(format);
             if policy.parts.is_empty() || !says_all(&host, &policy) {
                 continue;

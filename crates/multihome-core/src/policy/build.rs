@@ -48,6 +48,11 @@ impl Builder<'_> {
         self.front();
         self.end_of_jumps();
         self.policy.sysctls = self.plan.sysctls.clone();
+        for path in self.plan.sysctls.keys() {
+            let raised = self.snapshot.raised.get(path).map(|raised| raised.was.clone());
+            let was = raised.or_else(|| self.snapshot.sysctls.get(path).map(str::to_owned));
+            self.policy.sysctls_before.extend(was.map(|was| (path.clone(), was)));
+        }
         match &self.plan.return_path {
             Returning::Table(table) if self.has(Word::Commands) => {
                 self.policy.return_path = Some(table.clone());

@@ -33,6 +33,8 @@ pub struct Policy {
     pub table_names: BTreeMap<u32, String>,
     /// What sysctls should be, by path below `/proc/sys`.
     pub sysctls: BTreeMap<String, String>,
+    /// What they are without multihome, as far as that is known.
+    pub sysctls_before: BTreeMap<String, String>,
     /// The nft table that leads replies of published ports home.
     pub return_path: Option<ReturnPath>,
     /// What could not be said as the plan has it.

@@ -25,16 +25,6 @@ use crate::words::import::{Reading, Source};
 
 /// Where the configuration belongs.
 const CONFIG: &str = "/etc/multihome/config.toml";
-/// Those whose files tell where rules in force come from.
-const READABLE: [Format; 6] = [
-    Format::Ifcfg,
-    Format::Ifupdown,
-    Format::Networkd,
-    Format::Networkmanager,
-    Format::Netplan,
-    Format::Iproute2,
-];
-
 /// Shows what is kept by hand or in files, its faults, and the configuration for it.
 pub fn import(named: Option<&Path>, args: &ImportArgs) -> Result<u8, Failure> {
     if named.is_some() {
@@ -232,7 +222,7 @@ fn origins(
         Source::Files(statements) => statements.iter().for_each(&mut note),
         Source::Live => {
             let known = Known::of(snapshot);
-            for format in READABLE {
+            for format in Format::READABLE {
                 let tree = files::read(Path::new("/"), &format.places()).tree;
                 // File by file: one that is not understood hides no other.
                 for (path, text) in tree {

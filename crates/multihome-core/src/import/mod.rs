@@ -8,6 +8,8 @@
 //! It is found by looking, not by rules of thumb alone: the plan for the host without what is
 //! declared is compared with it.
 
+mod takeover;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -15,16 +17,16 @@ use crate::config::{
     Config, Interface, MAX_BASE, MIN_BASE, OnDown, Pattern, Primary, Setting, Steer, Table,
     UnlessDown,
 };
-use crate::diff::{Change, diff};
 use crate::memory::Memory;
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::RouteKey;
 use crate::model::{Action, Link, Route, RouteKind, Rule, Snapshot};
 use crate::plan::{self, Plan};
 use crate::policy::without_ours;
 use crate::prefix::{Family, Prefix};
 use crate::rules::OIF_OFFSET;
 use crate::uplink::NotUplink;
+
+pub use takeover::takeover;
 
 /// What is kept by hand, or by another system's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -455,56 +457,6 @@ impl Import<'_> {
         }
         self.left.extend(left);
     }
-}
-
-/// The steps by which a host's own rules and routes are taken over: ours are there before theirs go,
-/// and a route of theirs that ours has the place of is replaced, so no packet sees the table without
-/// it. `bare` is the host without what is taken over, `plan` was made for it.
-///
-/// What is taken over is what is declared and really there, whoever's protocol it bears, but for
-/// what is left.
-#[must_use]
-pub fn takeover(snapshot: &Snapshot, bare: &Snapshot, plan: &Plan) -> Vec<Change> {
-    let is_taken = |r: &&Route| !r.is_ours() && !bare.routes_at(&r.key()).contains(r);
-    let mut theirs: BTreeMap<RouteKey, Vec<Route>> = BTreeMap::new();
-    for route in snapshot.routes().filter(is_taken) {
-        theirs.entry(route.key()).or_default().push(route.clone());
-    }
-    let mut changes = Vec::new();
-    for change in diff(&with_ours(snapshot, bare), plan) {
-        let Change::AddRoute(to) = &change else {
-            changes.push(change);
-            continue;
-        };
-        match theirs.get_mut(&to.key()).and_then(Vec::pop) {
-            Some(from) if from.kind == to.kind => {
-                changes.push(Change::ReplaceRoute { from, to: to.clone() });
-            }
-            // The kernel matches the kind when it replaces: these are two objects.
-            Some(from) => changes.extend([Change::DelRoute(from), change]),
-            None => changes.push(change),
-        }
-    }
-    let gone = snapshot
-        .rules()
-        .filter(|r| !r.is_ours() && !bare.rules_at(r.family, r.priority).contains(r));
-    changes.extend(gone.cloned().map(Change::DelRule));
-    // Routes with a gateway go before the connected ones that they lean on.
-    let mut left: Vec<Route> = theirs.into_values().flatten().collect();
-    left.sort_by_cached_key(|r| (r.hops.iter().all(|h| h.gateway.is_none()), r.key()));
-    changes.extend(left.into_iter().map(Change::DelRoute));
-    changes
-}
-
-/// The bare host with what is ours on it.
-fn with_ours(snapshot: &Snapshot, bare: &Snapshot) -> Snapshot {
-    let mut with = bare.clone();
-    snapshot.routes().filter(|r| r.is_ours()).for_each(|r| with.insert_route(r.clone()));
-    snapshot.rules().filter(|r| r.is_ours()).for_each(|r| with.insert_rule(r.clone()));
-    for link in snapshot.links() {
-        with.insert_link(link.clone());
-    }
-    with
 }
 
 /// Whether a table is one that somebody gives an uplink.
