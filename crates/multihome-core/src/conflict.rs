@@ -73,8 +73,11 @@ pub(crate) fn in_tables(
             continue;
         }
         holders.insert(table, name.clone());
-        let in_the_way = |r: &&Route| !r.is_ours() && !made.iter().any(|m| is_twin_route(r, m));
-        let foreign: Vec<&Route> = snapshot.routes_in(table).filter(in_the_way).collect();
+        let there: Vec<&Route> = snapshot.routes_in(table).collect();
+        let (served, shared) = sharing(&there, made);
+        let is_served = |r: &&Route| shared.contains(&r.family()) && served.contains(r);
+        let in_the_way = |r: &&Route| !r.is_ours() && !is_served(r);
+        let foreign: Vec<&Route> = there.iter().copied().filter(in_the_way).collect();
         let Some(first) = foreign.first() else { continue };
         planned.frozen.extend(foreign.iter().map(|r| r.family()));
         conflicts.push(Conflict::Table {
@@ -88,6 +91,22 @@ pub(crate) fn in_tables(
         });
     }
     conflicts
+}
+
+/// The routes of others in a table that are what ours would be, and the families in which the table is
+/// kept by them as we would keep it: all that leads somewhere is there. A table that only looks like
+/// ours in part is somebody's own.
+fn sharing<'a>(there: &[&'a Route], made: &[Route]) -> (BTreeSet<&'a Route>, BTreeSet<Family>) {
+    let is_twin = |r: &Route| made.iter().any(|m| is_twin_route(r, m));
+    let twins: BTreeSet<&Route> = there.iter().copied().filter(|r| is_twin(r)).collect();
+    let is_kept = |m: &Route| m.refuses() || twins.iter().any(|r| is_twin_route(r, m));
+    let is_shared = |family: &Family| {
+        let of_family = |r: &&Route| r.family() == *family;
+        there.iter().copied().filter(of_family).any(Route::is_ours)
+            || made.iter().filter(of_family).all(is_kept)
+    };
+    let shared = Family::BOTH.into_iter().filter(is_shared).collect();
+    (twins, shared)
 }
 
 /// Looks for rules of others at the priorities of `rules` and freezes the uplinks that need
