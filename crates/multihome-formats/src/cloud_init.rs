@@ -99,6 +99,9 @@ fn ethernet(part: &Part) -> String {
         let all = scalar(&Family::of(*gateway).all().to_string());
         let _ =
             write!(text, "        - to: {all}\n          via: {}\n", scalar(&gateway.to_string()));
+        if let Some(metric) = part.metrics.get(gateway) {
+            let _ = writeln!(text, "          metric: {metric}");
+        }
     }
     text += &netplan::routes(&part.routes, "        ");
     text

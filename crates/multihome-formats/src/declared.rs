@@ -1,6 +1,7 @@
 //! What statements come to, all of them together.
 
 use multihome_core::import::Declared;
+use multihome_core::model::Route;
 use multihome_core::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use multihome_core::{Config, Memory, Snapshot, plan};
 
@@ -36,7 +37,7 @@ impl Known {
     }
 }
 
-/// All that statements declare, without main's routes: those are not handed over.
+/// All that statements declare.
 #[must_use]
 pub fn declared_by(statements: &[Statement]) -> Declared {
     let mut declared = Declared::default();
@@ -52,7 +53,8 @@ pub fn declared_by(statements: &[Statement]) -> Declared {
             }
         }
     }
-    declared.routes.retain(|r| !matches!(r.table, 0 | TABLE_MAIN | TABLE_LOCAL | TABLE_DEFAULT));
+    let is_mains = |r: &mut Route| matches!(r.table, 0 | TABLE_MAIN | TABLE_LOCAL | TABLE_DEFAULT);
+    declared.of_main = declared.routes.extract_if(.., is_mains).collect();
     declared.rules.sort_by_key(|r| (r.family, r.priority));
     declared
 }

@@ -249,7 +249,9 @@ fn stanzas(number: usize, part: &Part, family: Family, lines: &[String]) -> Vec<
         }
         if let Some(gateway) = gateway.filter(|_| first) {
             out.push(format!("{INDENT}gateway {gateway}"));
-            if let Some(metric) = metric(number, part, family) {
+            let metric =
+                part.metrics.get(gateway).copied().or_else(|| metric(number, part, family));
+            if let Some(metric) = metric {
                 // A second default of the same metric is refused.
                 out.push(format!("{INDENT}metric {metric}"));
             }

@@ -97,32 +97,10 @@ fn item(pairs: &[(&str, String)], absent: bool) -> String {
 }
 
 /// A link as it is: routes are refused for one that the state does not have.
+/// Only that it is there: what a state does not say of an interface stays as it is, its addresses and
+/// main's default among it.
 fn interface(part: &Part) -> String {
-    let mut text = format!("  - name: {}\n    type: ethernet\n    state: up\n", scalar(&part.name));
-    for (family, key) in [(Family::V4, "ipv4"), (Family::V6, "ipv6")] {
-        let held: Vec<_> = part.addresses.iter().filter(|a| a.family() == family).collect();
-        if held.is_empty() {
-            continue;
-        }
-        let _ = write!(text, "    {key}:\n      enabled: true\n");
-        if part.leased.contains(&family) {
-            text += "      dhcp: true\n";
-            if family == Family::V6 {
-                text += "      autoconf: true\n";
-            }
-            continue;
-        }
-        text += "      dhcp: false\n      address:\n";
-        for address in held {
-            let ip = scalar(&address.local.to_string());
-            let _ = write!(
-                text,
-                "        - ip: {ip}\n          prefix-length: {}\n",
-                address.prefix_len
-            );
-        }
-    }
-    text
+    format!("  - name: {}\n    type: ethernet\n    state: up\n", scalar(&part.name))
 }
 
 fn route(route: &Route, name: &str) -> Vec<(&'static str, String)> {

@@ -181,6 +181,7 @@ fn part(link: u32, name: &str, v4: &str, gateway4: &str, v6: &str, gateway6: &st
         addresses: vec![held(link, v4), held(link, v6)],
         leased: BTreeSet::new(),
         gateways: vec![address(gateway4), address(gateway6)],
+        metrics: BTreeMap::new(),
         leased_gateways: vec![address(gateway4), address(gateway6)],
         group: Some(10_000),
         routes: Vec::new(),

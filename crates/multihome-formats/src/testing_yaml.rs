@@ -80,6 +80,7 @@ pub(crate) fn part(words: &BTreeSet<Word>) -> Part {
         addresses: vec![address("10.0.1.204", 24), address("2001:db8:b::204", 64)],
         leased: BTreeSet::new(),
         gateways: vec![ip("10.0.1.1"), ip("fe80::1")],
+        metrics: BTreeMap::new(),
         leased_gateways: vec![ip("10.0.1.1"), ip("fe80::1")],
         group: words.contains(&Word::SuppressIfgroup).then_some(GROUP),
         routes: routes(words),

@@ -35,6 +35,8 @@ pub struct Declared {
     pub rules: Vec<Rule>,
     /// Routes.
     pub routes: Vec<Route>,
+    /// Routes of main: those are not handed over, and stay whoever's they are.
+    pub of_main: Vec<Route>,
     /// Names of tables.
     pub table_names: BTreeMap<u32, String>,
     /// Links that join a group, by index.
@@ -383,7 +385,8 @@ impl Import<'_> {
             let Some(table) = rule.table() else { continue };
             let Some((link, _)) = self.tables.iter().find(|(_, t)| **t == table) else { continue };
             let Some(link) = self.bare.link(*link) else { continue };
-            if !is_steering(rule) || is_mark_of_ours(rule, &self.declared.rules) {
+            let is_ours = is_mark_of_ours(rule, &self.declared.rules);
+            if !is_steering(rule) || is_ours || self.is_to_own(rule) {
                 continue;
             }
             let steer = Steer {
@@ -414,25 +417,66 @@ impl Import<'_> {
     }
 
     fn rules_left(&mut self) {
-        let has = |prefix: &Prefix| self.bare.addresses().any(|a| prefix.contains(a.local));
         let mut left = Vec::new();
         for rule in &self.declared.rules {
-            let leads_home = rule.table().is_some_and(|t| self.tables.values().any(|x| *x == t));
-            let by_source = rule.from.is_some_and(|p| !p.is_default());
-            if by_source && rule.from.is_some_and(|p| !has(&p)) {
-                left.push(Left::Stale(rule.clone()));
-            } else if by_source && (leads_home && is_plain(rule) || is_local(rule))
-                || rule.oif.is_some() && leads_home && is_plain(rule)
-                || is_steering(rule) && (leads_home || rule.suppress_ifgroup.is_some())
-                || is_mark_of_ours(rule, &self.declared.rules)
-                || matches!(rule.action, Action::Goto(_) | Action::Nop)
-            {
-                // The plan has its like.
-            } else {
+            let link = rule.table().and_then(|t| self.link_of(t));
+            let is_mark = is_mark_of_ours(rule, &self.declared.rules);
+            let is_kept = match rule.from.filter(|p| !p.is_default()) {
+                Some(from) if self.is_stale(from) => {
+                    left.push(Left::Stale(rule.clone()));
+                    continue;
+                }
+                // What the link's own addresses send, and nobody else: what is forwarded from a network
+                // behind this host is not led by its source.
+                Some(from) => {
+                    is_local(rule)
+                        || rule.table() == Some(TABLE_MAIN)
+                        || is_plain(rule) && link.is_some_and(|link| self.is_of(link, from))
+                }
+                None if rule.oif.is_some() => link.is_some() && is_plain(rule),
+                None if is_steering(rule) => {
+                    rule.suppress_ifgroup.is_some() || link.is_some() && !self.is_to_own(rule)
+                }
+                None => is_mark,
+            };
+            let is_jump = matches!(rule.action, Action::Goto(_) | Action::Nop);
+            if !is_kept && !is_mark && !is_jump {
                 left.push(Left::Rule(rule.clone()));
             }
         }
         self.left.extend(left);
+    }
+
+    /// The link whose table this is.
+    fn link_of(&self, table: u32) -> Option<u32> {
+        self.tables.iter().find(|(_, t)| **t == table).map(|(link, _)| *link)
+    }
+
+    /// Whether a prefix holds an address of this link, and none of another one.
+    fn is_of(&self, link: u32, from: Prefix) -> bool {
+        let held = || self.bare.addresses().filter(|a| from.contains(a.local));
+        held().any(|a| a.link == link) && held().all(|a| a.link == link)
+    }
+
+    /// Whether a source is an address that nobody has: neither this host, nor a network behind it.
+    fn is_stale(&self, from: Prefix) -> bool {
+        let is_behind =
+            |network: Prefix, link: u32| !self.tables.contains_key(&link) && network.covers(&from);
+        from.is_host()
+            && !self.bare.addresses().any(|a| from.contains(a.local))
+            && !self.bare.addresses().any(|a| is_behind(a.network(), a.link))
+            && !self
+                .bare
+                .routes_in(TABLE_MAIN)
+                .filter(|r| !r.dst.is_default())
+                .any(|r| r.hops.iter().any(|h| is_behind(r.dst, h.link)))
+    }
+
+    /// Whether a rule is for what is sent to the host's own addresses: `local` is asked before it.
+    fn is_to_own(&self, rule: &Rule) -> bool {
+        let is_own =
+            |to: Prefix| to.is_host() && self.bare.addresses().any(|a| to.contains(a.local));
+        rule.to.is_some_and(is_own)
     }
 
     /// Routes that no table of the plan has.
@@ -473,9 +517,8 @@ fn is_way_out(route: &Route) -> bool {
 fn is_local(rule: &Rule) -> bool {
     rule.from.is_some()
         && (rule.suppress_ifgroup.is_some()
-            || rule.suppress_prefixlength.is_some()
-            || rule.to.is_some())
-        && !matches!(rule.action, Action::Goto(_) | Action::Nop)
+            || rule.table() == Some(TABLE_MAIN)
+                && (rule.suppress_prefixlength.is_some() || rule.to.is_some()))
 }
 
 /// Whether a rule says nothing beside whose packets it is for.

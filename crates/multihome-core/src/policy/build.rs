@@ -9,7 +9,7 @@ use crate::config::{BAND, Config};
 use crate::cover;
 use crate::model::address::IFA_F_PERMANENT;
 use crate::model::names::TABLE_MAIN;
-use crate::model::route::{RTPROT_BOOT, RTPROT_RA};
+use crate::model::route::{METRIC_V6_DEFAULT, RTPROT_BOOT, RTPROT_RA};
 use crate::model::{Action, Address, Route, RouteKind, Rule, Snapshot};
 use crate::plan::{Note, Plan, Planned, Returning};
 use crate::prefix::{Family, Prefix, is_global};
@@ -94,12 +94,22 @@ impl Builder<'_> {
             .cloned()
             .collect();
         let leased = addresses.iter().filter(|a| a.flags & IFA_F_PERMANENT == 0);
-        let leased: BTreeSet<Family> = leased.map(Address::family).collect();
+        let mut leased: BTreeSet<Family> = leased.map(Address::family).collect();
+        // A client may give its addresses no lifetime (`dhcpcd`, networkd's `KeepConfiguration=`), and its
+        // default tells.
+        let by_main = uplink.sides.iter().filter(|s| {
+            let is_main =
+                |w: &&Way| matches!(w.learnt, Learnt::DefaultRoute { table: TABLE_MAIN, .. });
+            s.ways.iter().find(is_main).is_some_and(|w| leased_gateway(w).is_some())
+        });
+        leased.extend(by_main.map(|s| s.family));
+        let (gateways, metrics) = self.main_gateways(uplink.link);
         let mut part = Part {
             link: uplink.link,
             name: uplink.name.clone(),
             mac: link.and_then(|l| l.permanent_address.clone().or_else(|| l.address.clone())),
-            gateways: self.main_gateways(uplink.link),
+            gateways,
+            metrics,
             leased_gateways: uplink
                 .sides
                 .iter()
@@ -137,14 +147,21 @@ impl Builder<'_> {
         wanted.then(|| self.config.group())
     }
 
-    fn main_gateways(&self, link: u32) -> Vec<IpAddr> {
-        let mut gateways = Vec::new();
+    /// The gateways of main's defaults by a link, and their metrics.
+    fn main_gateways(&self, link: u32) -> (Vec<IpAddr>, BTreeMap<IpAddr, u32>) {
+        let (mut gateways, mut metrics) = (Vec::new(), BTreeMap::new());
         for family in Family::BOTH {
+            let implied = if family == Family::V6 { METRIC_V6_DEFAULT } else { 0 };
             let defaults = self.snapshot.main_defaults(family);
-            let hops = defaults.iter().flat_map(|r| &r.hops).filter(|h| h.link == link);
-            gateways.extend(hops.filter_map(|h| h.gateway).take(1));
+            let by_link = |r: &Route| {
+                r.hops.iter().find(|h| h.link == link).and_then(|h| Some((h.gateway?, r.metric)))
+            };
+            if let Some((gateway, metric)) = defaults.iter().find_map(|r| by_link(r)) {
+                gateways.push(gateway);
+                metrics.extend(Some((gateway, metric)).filter(|_| metric != implied));
+            }
         }
-        gateways
+        (gateways, metrics)
     }
 
     /// What somebody typed into main: the files of those who speak `ip`'s words hold it in the same
@@ -240,7 +257,8 @@ impl Builder<'_> {
         let of_family = planned.prefixes.iter().filter(|p| p.family() == family);
         let mut sources: BTreeMap<Prefix, Vec<IpAddr>> =
             of_family.map(|p| (*p, Vec::new())).collect();
-        for address in side.addresses.iter().filter(|a| a.flags & IFA_F_PERMANENT == 0) {
+        let leased = side.addresses.iter().filter(|_| part.leased.contains(&family));
+        for address in leased {
             let host = Prefix::host(address.local);
             if !sources.contains_key(&host) {
                 continue;

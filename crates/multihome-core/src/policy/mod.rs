@@ -56,6 +56,8 @@ pub struct Part {
     pub leased: BTreeSet<Family>,
     /// The gateways of main's defaults by this link.
     pub gateways: Vec<IpAddr>,
+    /// The metrics of those defaults, where they have one: which card is main's choice.
+    pub metrics: BTreeMap<IpAddr, u32>,
     /// Those of its gateways that a lease or an advertisement brought: the next one may bring others.
     pub leased_gateways: Vec<IpAddr>,
     /// The link group that it joins.

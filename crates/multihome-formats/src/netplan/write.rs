@@ -131,10 +131,10 @@ fn body(part: &Part, is_new: bool) -> String {
         text += "      routes:\n";
         for gateway in gateways {
             let all = Family::of(*gateway).all();
-            text += &item(
-                "        ",
-                &[("to", scalar(&all.to_string())), ("via", scalar(&gateway.to_string()))],
-            );
+            let mut pairs =
+                vec![("to", scalar(&all.to_string())), ("via", scalar(&gateway.to_string()))];
+            pairs.extend(part.metrics.get(gateway).map(|m| ("metric", m.to_string())));
+            text += &item("        ", &pairs);
         }
         text += &routes(&part.routes, "        ");
     }

@@ -120,6 +120,7 @@ fn copy(part: &Part, unit: &Unit<'_>) -> String {
 
 /// The head of a file for a link that has none: its addresses as they are now.
 fn network(part: &Part) -> String {
+    let mut routes = String::new();
     let mut text = format!("\n[Match]\nName={}\n\n[Network]\n", part.name);
     if part.leased.contains(&Family::V4) {
         text += "DHCP=ipv4\n";
@@ -131,8 +132,17 @@ fn network(part: &Part) -> String {
         let _ = writeln!(text, "Address={}/{}", address.local, address.prefix_len);
     }
     for gateway in part.gateways.iter().filter(|g| is_fixed(**g)) {
-        let _ = writeln!(text, "Gateway={gateway}");
+        match part.metrics.get(gateway) {
+            None => {
+                let _ = writeln!(text, "Gateway={gateway}");
+            }
+            // `[Network]` knows no metric, and which card is main's choice hangs on it.
+            Some(metric) => {
+                let _ = write!(routes, "\n[Route]\nGateway={gateway}\nMetric={metric}\n");
+            }
+        }
     }
+    text += &routes;
     text
 }
 

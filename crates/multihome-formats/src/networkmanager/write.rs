@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use multihome_core::model::{Names, Rule};
+use multihome_core::model::{Names, Rule, names};
 use multihome_core::policy::{Part, Policy};
 use multihome_core::prefix::Family;
 
@@ -53,7 +53,7 @@ fn extended(export: &mut Export, part: &Part, profile: &Profile<'_>, gaps: &str)
         text = with_ours(&text, part, family, section, gaps);
     }
     let device = &part.name;
-    export.next.push(format!("nmcli connection load {path}"));
+    export.next.push(format!("nmcli connection load {}", names::word(&path)));
     export.next.push(format!("nmcli device reapply {device}"));
     match profile.id() {
         // A profile of a package stays below ours.
@@ -89,7 +89,7 @@ fn whole(export: &mut Export, part: &Part, path: &str, gaps: &str) {
     for (family, section) in SECTIONS {
         text = with_ours(&text, part, family, section, gaps);
     }
-    export.next.push(format!("nmcli connection load {path}"));
+    export.next.push(format!("nmcli connection load {}", names::word(&path)));
     export.next.push(format!("nmcli connection up multihome-{name} ifname {name}"));
     export.undo.extend([format!("rm {path}"), "nmcli connection reload".to_owned()]);
     export.undo.push(format!("nmcli device connect {name}"));
@@ -116,6 +116,9 @@ fn addresses(part: &Part, family: Family) -> String {
     }
     if let Some(gateway) = part.gateways.iter().find(|g| of_family(g)) {
         let _ = writeln!(text, "gateway={gateway}");
+        if let Some(metric) = part.metrics.get(gateway) {
+            let _ = writeln!(text, "route-metric={metric}");
+        }
     }
     text
 }

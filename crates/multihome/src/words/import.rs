@@ -96,6 +96,10 @@ impl Reading<'_> {
         for route in &self.declared.routes {
             let _ = writeln!(out, "  {}", route.display(self.names));
         }
+        if !self.declared.of_main.is_empty() {
+            let routes = plural(self.declared.of_main.len(), "route");
+            let _ = writeln!(out, "  and {routes} of main, which multihome leaves where they are");
+        }
         out.push('\n');
         let stale = self.stale();
         if self.now.is_right() && stale == 0 {
@@ -168,7 +172,8 @@ impl Reading<'_> {
                 self.place(&rule.display(self.names))
             ),
             Left::Rule(rule) => format!(
-                "not in the configuration: `{}`: multihome makes no such rule, and leaves it alone",
+                "not in the configuration: `{}`: multihome makes no such rule; `[[steer]]` may say \
+                 what it is for",
                 rule.display(self.names)
             ),
             Left::Route(route) => format!(

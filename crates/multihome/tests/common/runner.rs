@@ -80,7 +80,7 @@ const PROGRAM: &str = "MULTIHOME_PROGRAM";
 /// No test takes nearly as long.
 const LIMIT: Duration = Duration::from_secs(90);
 /// Most tests wait more than they compute.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 4;
 /// `nobody`.
 const USER: &str = "65534";
 

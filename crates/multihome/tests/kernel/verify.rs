@@ -7,6 +7,7 @@ use multihome_lab::traffic::PORT;
 use serde_json::Value;
 
 use crate::runner::tests;
+use crate::state::State;
 use crate::world::{Said, World};
 
 tests![
@@ -207,13 +208,13 @@ fn what_if_tells_what_then_happens() {
     }
     assert_ne!(before, world.dump());
     // Nothing is touched, whatever is asked.
-    let state = world.dump();
+    let state = State::of(&world);
     let said = world.multihome("what-if --link-down ens5 --carrier-lost ens6");
     assert!(
         said.out.starts_with("supposed: ens5 is down\nsupposed: ens6 has no carrier"),
         "{said:?}"
     );
-    assert_eq!(state, world.dump());
+    state.assert_is(&State::of(&world), "after looking");
     let said = world.multihome("what-if --link-down ens9");
     assert_eq!(said.code, Some(64), "{said:?}");
     assert!(said.err.contains("no link `ens9`") && said.err.contains("ens5"), "{said:?}");
