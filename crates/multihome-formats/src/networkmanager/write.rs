@@ -89,7 +89,7 @@ fn whole(export: &mut Export, part: &Part, path: &str, gaps: &str) {
     for (family, section) in SECTIONS {
         text = with_ours(&text, part, family, section, gaps);
     }
-    export.next.push(format!("nmcli connection load {}", names::word(&path)));
+    export.next.push(format!("nmcli connection load {}", names::word(path)));
     export.next.push(format!("nmcli connection up multihome-{name} ifname {name}"));
     export.undo.extend([format!("rm {path}"), "nmcli connection reload".to_owned()]);
     export.undo.push(format!("nmcli device connect {name}"));
