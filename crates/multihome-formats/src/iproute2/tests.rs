@@ -7,7 +7,7 @@ use crate::testing_ip::{assert_comes_back, known, names, odd, text, two_subnets}
 use crate::{Format, What, import};
 
 fn read(text: &str) -> Result<Vec<What>, Problem> {
-    let tree = Tree::from([("/root/policy.sh".to_owned(), text.to_owned())]);
+    let tree = Tree::from([("/usr/local/sbin/policy".to_owned(), text.to_owned())]);
     Ok(import(Format::Iproute2, &tree, &known())?.into_iter().map(|s| s.what).collect())
 }
 
