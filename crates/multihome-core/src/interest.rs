@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Route;
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
+use crate::model::route::RTPROT_DHCP;
 use crate::plan::Plan;
 use crate::prefix::{Family, Prefix};
 use crate::ways::Way;
@@ -31,8 +32,6 @@ pub struct Interest {
 
 /// The first protocol number of routing daemons (`RTPROT_ZEBRA`).
 const FIRST_DAEMON: u8 = 11;
-/// `RTPROT_DHCP`, which lies among them: option 121 is a handful of routes, and wanted.
-const DHCP: u8 = 16;
 
 impl Interest {
     /// What is of interest while this is the plan.
@@ -80,7 +79,7 @@ impl Interest {
 #[must_use]
 pub fn is_a_daemons(route: &Route) -> bool {
     route.protocol >= FIRST_DAEMON
-        && route.protocol != DHCP
+        && route.protocol != RTPROT_DHCP
         && !route.is_ours()
         && !route.dst.is_default()
         && route.nhid.is_none()

@@ -14,7 +14,7 @@ use crate::interest::is_a_daemons;
 use crate::memory::Memory;
 use crate::model::hint::{Hint, Source};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::{RTM_F_CLONED, RTNH_F_ONLINK};
+use crate::model::route::{RTM_F_CLONED, RTNH_F_ONLINK, RTPROT_BOOT, RTPROT_DHCP};
 use crate::model::{Address, Hop, Link, Metrics, Route, RouteKind, Snapshot};
 use crate::prefix::{Family, Prefix};
 
@@ -245,11 +245,6 @@ fn is_left_behind(way: &Way, hint: &Hint) -> bool {
         matches!(way.learnt, Learnt::DefaultRoute { protocol: RTPROT_BOOT | RTPROT_DHCP, .. });
     is_scripts && !hint.gateways.is_empty() && way.gateway().is_some_and(|g| hint.is_former(g))
 }
-
-/// `RTPROT_BOOT`: `ip` without a protocol.
-const RTPROT_BOOT: u8 = 3;
-/// `RTPROT_DHCP`.
-pub(crate) const RTPROT_DHCP: u8 = 16;
 
 fn by_hint(hint: &Hint, gateway: IpAddr, link: u32) -> Way {
     let (source, file) = (hint.source, hint.file.clone());

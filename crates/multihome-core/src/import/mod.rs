@@ -250,11 +250,10 @@ impl Import<'_> {
         }
     }
 
-    fn homes(&self) -> impl Iterator<Item = (u32, u32, &Rule)> {
+    fn homes(&self) -> impl Iterator<Item = (u32, &Rule)> {
         self.declared.rules.iter().filter_map(|r| {
-            let table = r.table()?;
-            let (link, _) = self.tables.iter().find(|(_, t)| **t == table)?;
-            (r.from.is_some() && r.to.is_none()).then_some((*link, table, r))
+            let link = self.link_of(r.table()?)?;
+            (r.from.is_some() && r.to.is_none()).then_some((link, r))
         })
     }
 
@@ -263,7 +262,7 @@ impl Import<'_> {
         let locals: BTreeSet<u32> =
             self.declared.rules.iter().filter(|r| is_local(r)).map(|r| r.priority).collect();
         let starts: BTreeSet<u32> =
-            self.homes().filter_map(|(link, _, r)| r.priority.checked_sub(link)).collect();
+            self.homes().filter_map(|(link, r)| r.priority.checked_sub(link)).collect();
         let fits = |base: u32| (MIN_BASE..=MAX_BASE).contains(&base);
         let base = starts.iter().copied().find(|b| locals.contains(b) && fits(*b)).or_else(|| {
             let [base] = starts.iter().copied().collect::<Vec<_>>()[..] else { return None };
@@ -382,9 +381,8 @@ impl Import<'_> {
     fn steers(&mut self) {
         let mut entries: Vec<Steer> = Vec::new();
         for rule in &self.declared.rules {
-            let Some(table) = rule.table() else { continue };
-            let Some((link, _)) = self.tables.iter().find(|(_, t)| **t == table) else { continue };
-            let Some(link) = self.bare.link(*link) else { continue };
+            let link = rule.table().and_then(|table| self.link_of(table));
+            let Some(link) = link.and_then(|link| self.bare.link(link)) else { continue };
             let is_ours = is_mark_of_ours(rule, &self.declared.rules);
             if !is_steering(rule) || is_ours || self.is_to_own(rule) {
                 continue;

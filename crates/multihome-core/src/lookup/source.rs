@@ -6,13 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::Lookup;
 use crate::model::address::{IFA_F_DEPRECATED, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE};
 use crate::model::label::{self, AddressLabel};
+use crate::model::route::{SCOPE_HOST, SCOPE_LINK};
 use crate::model::{Address, Link};
 use crate::prefix::{Family, Prefix, address_bits};
-
-/// `RT_SCOPE_LINK`.
-const SCOPE_LINK: u8 = 253;
-/// `RT_SCOPE_HOST`.
-const SCOPE_HOST: u8 = 254;
 
 // ===== IPv4 =====
 

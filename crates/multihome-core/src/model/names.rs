@@ -111,6 +111,18 @@ pub fn protocol(number: u8) -> Cow<'static, str> {
     })
 }
 
+/// The number of a routing protocol, by a name that [`protocol`] knows.
+#[must_use]
+pub fn protocol_number(word: &str) -> Option<u8> {
+    (0..=u8::MAX).find(|n| protocol(*n) == word)
+}
+
+/// The number of a scope, by a name that [`scope`] knows.
+#[must_use]
+pub fn scope_number(word: &str) -> Option<u8> {
+    (0..=u8::MAX).find(|n| scope(*n) == word)
+}
+
 /// IP protocols by the names of `/etc/protocols`, and one that everybody says.
 pub const IP_PROTOCOLS: [(&str, u8); 14] = [
     ("icmp", 1),

@@ -97,6 +97,15 @@ pub struct Metrics {
     pub congctl: Option<String>,
 }
 
+/// Whether `ip` says it or is told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// `ip route show`.
+    Shown,
+    /// `ip route add`.
+    Typed,
+}
+
 /// `rtm_type`.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -143,6 +152,10 @@ pub struct RouteKey {
 
 /// `RTPROT_BOOT`: what `ip` writes unless told otherwise.
 pub const RTPROT_BOOT: u8 = 3;
+/// `RTPROT_STATIC`: what managers write that somebody configured.
+pub const RTPROT_STATIC: u8 = 4;
+/// `RTPROT_DHCP`.
+pub const RTPROT_DHCP: u8 = 16;
 /// `RTNH_F_DEAD`: the link is down.
 pub const RTNH_F_DEAD: u8 = 1;
 /// `RTNH_F_ONLINK`: the gateway is on the link although no route says so.
@@ -153,12 +166,18 @@ pub const RTNH_F_LINKDOWN: u8 = 16;
 pub const RTM_F_CLONED: u32 = 0x200;
 /// `RTPROT_RA`.
 pub const RTPROT_RA: u8 = 9;
+/// `RTAX_LOCK`: a mask of the metrics that path MTU discovery and its like leave alone.
+pub const RTAX_LOCK: u16 = 1;
 /// `RTAX_MTU`.
-const RTAX_MTU: u16 = 2;
+pub const RTAX_MTU: u16 = 2;
+/// `RTAX_RTO_MIN`.
+pub const RTAX_RTO_MIN: u16 = 13;
 /// `RTAX_HOPLIMIT`.
 const RTAX_HOPLIMIT: u16 = 10;
 /// `RT_SCOPE_LINK`.
 pub const SCOPE_LINK: u8 = 253;
+/// `RT_SCOPE_HOST`.
+pub const SCOPE_HOST: u8 = 254;
 /// The metric that IPv6 gives to a route without one (`IP6_RT_PRIO_USER`).
 pub const METRIC_V6_DEFAULT: u32 = 1024;
 
@@ -240,22 +259,38 @@ impl Route {
     /// As `ip route show` prints it, table included when it is not main.
     #[must_use]
     pub fn display(&self, names: &Names) -> String {
-        let mut out = String::new();
         // Our own protocol goes without saying, and `ip` does not print `proto boot`.
         let shown = !self.is_ours() && self.protocol != RTPROT_BOOT;
-        self.write(&mut out, names, shown.then_some(names::protocol(self.protocol)));
-        out
+        let protocol = shown.then(|| names::protocol(self.protocol));
+        self.written(names, protocol, Spelling::Shown)
     }
 
     /// As `ip route add` reads it: the protocol by its number, for `rt_protos` may lack its name.
     #[must_use]
     pub fn arguments(&self, names: &Names) -> String {
+        self.written(names, Some(self.protocol.to_string().into()), Spelling::Typed)
+    }
+
+    /// The same as people type it: without the protocol that `ip` puts in itself.
+    #[must_use]
+    pub fn typed(&self, names: &Names) -> String {
+        let said = (self.protocol != RTPROT_BOOT).then(|| self.protocol.to_string().into());
+        self.written(names, said, Spelling::Typed)
+    }
+
+    fn written(&self, names: &Names, protocol: Option<Cow<'_, str>>, spelling: Spelling) -> String {
         let mut out = String::new();
-        self.write(&mut out, names, Some(self.protocol.to_string().into()));
+        self.write(&mut out, names, protocol, spelling);
         out
     }
 
-    fn write(&self, out: &mut String, names: &Names, protocol: Option<Cow<'_, str>>) {
+    fn write(
+        &self,
+        out: &mut String,
+        names: &Names,
+        protocol: Option<Cow<'_, str>>,
+        spelling: Spelling,
+    ) {
         // Writing to a String cannot fail.
         if self.kind != RouteKind::Unicast {
             let _ = write!(out, "{} ", self.kind.word());
@@ -295,7 +330,7 @@ impl Route {
         {
             out.push_str(" onlink");
         }
-        self.metrics.write(out);
+        self.metrics.write(out, spelling);
         match self.preference {
             1 => out.push_str(" pref high"),
             3 => out.push_str(" pref low"),
@@ -372,13 +407,15 @@ impl Metrics {
         self.values.is_empty() && self.congctl.is_none()
     }
 
-    fn write(&self, out: &mut String) {
-        // RTAX_LOCK (1) is a bit mask over the others.
-        let lock = self.values.get(&1).copied().unwrap_or(0);
+    fn write(&self, out: &mut String, spelling: Spelling) {
+        // A bit mask over the others.
+        let lock = self.values.get(&RTAX_LOCK).copied().unwrap_or(0);
         for (number, word) in RTAX_WORDS {
             let Some(value) = self.values.get(&number) else { continue };
             let _ = write!(out, " {word}");
-            if lock & (1 << number) != 0 {
+            // `ip` locks it unasked, says so, and does not read what it says (iproute.c).
+            let goes_unsaid = number == RTAX_RTO_MIN && spelling == Spelling::Typed;
+            if lock & (1 << number) != 0 && !goes_unsaid {
                 out.push_str(" lock");
             }
             match number {
@@ -414,6 +451,13 @@ impl RouteKind {
             RouteKind::Throw => "throw",
             RouteKind::Other(_) => "unknown",
         }
+    }
+
+    /// The kind that iproute2 has this word for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<RouteKind> {
+        // RTN_UNICAST to RTN_THROW.
+        (1..=9).map(RouteKind::from).find(|kind| kind.word() == word)
     }
 
     /// `rtm_type`.
@@ -532,6 +576,17 @@ mod tests {
             ..Route::new(TABLE_MAIN, Family::V4.all())
         };
         assert_eq!(route.display(&names()), "default via inet6 fe80::1 dev if9");
+    }
+
+    #[test]
+    fn what_ip_locks_unasked_is_not_typed() {
+        let mut route = default_by("10.0.0.1");
+        route.protocol = RTPROT_BOOT;
+        route.metrics =
+            metrics(&[(RTAX_LOCK, 1 << 2 | 1 << 13), (RTAX_MTU, 1400), (RTAX_RTO_MIN, 5)]);
+        let shown = "default via 10.0.0.1 dev eth0 table data mtu lock 1400 rto_min lock 5ms";
+        assert_eq!(route.display(&names()), shown);
+        assert_eq!(route.typed(&names()), shown.replace("rto_min lock", "rto_min"));
     }
 
     #[test]

@@ -8,15 +8,15 @@ use super::{Entry, Gap, Part, Policy, Purpose, local};
 use crate::config::{BAND, Config};
 use crate::cover;
 use crate::model::address::IFA_F_PERMANENT;
-use crate::model::names::TABLE_MAIN;
-use crate::model::route::{METRIC_V6_DEFAULT, RTPROT_BOOT, RTPROT_RA};
+use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
+use crate::model::route::{METRIC_V6_DEFAULT, RTPROT_BOOT, RTPROT_DHCP, RTPROT_RA};
 use crate::model::{Action, Address, Route, RouteKind, Rule, Snapshot};
 use crate::plan::{Note, Plan, Planned, Returning};
 use crate::prefix::{Family, Prefix, is_global};
 use crate::return_path;
 use crate::rules::{self, OIF_OFFSET};
 use crate::uplink::Side;
-use crate::ways::{Learnt, RTPROT_DHCP, Way};
+use crate::ways::{Learnt, Way};
 
 /// The plan in the words that a format has.
 #[must_use]
@@ -235,19 +235,23 @@ impl Builder<'_> {
             let Source { prefix, iif, held } = source;
             for local in self.locals(family) {
                 let local = Rule { from: Some(prefix), iif: iif.clone(), ..local };
-                self.rule(part, local, Purpose::Local);
+                part.rules.extend(self.said(&part.name, local, Purpose::Local));
             }
             for address in &held {
-                self.rule(part, home(Prefix::host(*address), None), Purpose::Home);
+                part.rules.extend(self.said(
+                    &part.name,
+                    home(Prefix::host(*address), None),
+                    Purpose::Home,
+                ));
             }
             let purpose = if held.is_empty() { Purpose::Home } else { Purpose::Lease };
-            self.rule(part, home(prefix, iif), purpose);
+            part.rules.extend(self.said(&part.name, home(prefix, iif), purpose));
         }
         let bound = Rule {
             oif: Some(part.name.clone()),
             ..made(family, OIF_OFFSET + planned.number, Action::Lookup(table))
         };
-        self.rule(part, bound, Purpose::Bound);
+        part.rules.extend(self.said(&part.name, bound, Purpose::Bound));
     }
 
     /// The sources of an uplink's rules.
@@ -340,8 +344,8 @@ impl Builder<'_> {
         asked.into_iter().map(local).collect()
     }
 
-    /// Puts a rule in, or what stands in for it.
-    fn rule(&mut self, part: &mut Part, rule: Rule, purpose: Purpose) {
+    /// A rule, or what stands in for it.
+    fn said(&mut self, uplink: &str, rule: Rule, purpose: Purpose) -> Vec<Entry<Rule>> {
         let spelt = match (rule.suppress_ifgroup, rule.table()) {
             (Some(_), Some(table)) if !self.has(Word::SuppressIfgroup) && !rule.not => {
                 let networks = local::networks(self.snapshot, rule.family, table, &self.uplinks);
@@ -359,15 +363,17 @@ impl Builder<'_> {
             }
             _ => vec![rule],
         };
+        let mut entries = Vec::new();
         for rule in spelt {
             let lacks: BTreeSet<Word> = &words::of_rule(&rule) - self.words;
             if lacks.is_empty() {
-                part.rules.push(Entry { what: rule, purpose });
+                entries.push(Entry { what: rule, purpose });
             } else {
-                let uplink = Some(part.name.clone());
+                let uplink = Some(uplink.to_owned());
                 self.gap(Gap::RuleLeftOut { uplink, rule, lacks, purpose });
             }
         }
+        entries
     }
 
     /// What is asked before the block: jumps, marks, steering. Each goes to the uplink whose table or
@@ -390,7 +396,9 @@ impl Builder<'_> {
                 && first_steer.get(&rule.family).is_some_and(|p| rule.priority + 1 == *p);
             let purpose = match rule {
                 r if steered.contains(r) || is_past => Purpose::Steer,
-                r if matches!(r.action, Action::Goto(_)) || r.table() == Some(255) => Purpose::Jump,
+                r if matches!(r.action, Action::Goto(_)) || r.table() == Some(TABLE_LOCAL) => {
+                    Purpose::Jump
+                }
                 _ => Purpose::Mark,
             };
             // A mark that nobody sets is asked for nothing.
@@ -413,50 +421,32 @@ impl Builder<'_> {
     }
 
     fn place(&mut self, rule: Rule, purpose: Purpose) {
-        let is_of = |p: &Planned| {
-            rule.table().is_some() && rule.table() == p.table
-                || rule.from.is_some_and(|f| p.prefixes.contains(&f))
-        };
-        let link = self.plan.uplinks.iter().find(|p| is_of(p)).map(|p| p.uplink.link);
-        let at = link.and_then(|l| self.policy.parts.iter().position(|p| p.link == l)).unwrap_or(0);
-        if at >= self.policy.parts.len() {
-            return;
-        }
-        let mut part = self.policy.parts.remove(at);
-        self.rule(&mut part, rule, purpose);
-        self.policy.parts.insert(at, part);
+        let uplink = self.plan.uplinks.iter().find(|p| Plan::is_of(p, &rule));
+        let link = uplink.map(|p| p.uplink.link);
+        let at = self.policy.parts.iter().position(|p| Some(p.link) == link).unwrap_or(0);
+        let Some(name) = self.policy.parts.get(at).map(|p| p.name.clone()) else { return };
+        let entries = self.said(&name, rule, purpose);
+        self.policy.parts[at].rules.extend(entries);
     }
 
     /// A jump to a priority that no rule has leads nowhere (`fib_rules_lookup` passes over it), and
     /// the flat list may begin later than the tree did.
     fn end_of_jumps(&mut self) {
-        let base = self.config.base.value;
-        let mut missing = Vec::new();
-        for family in Family::BOTH {
-            let there: BTreeSet<u32> = self
-                .policy
-                .parts
-                .iter()
-                .flat_map(|p| &p.rules)
-                .map(|e| &e.what)
-                .chain(self.snapshot.rules().filter(|r| !r.is_ours()))
-                .filter(|r| r.family == family)
-                .map(|r| r.priority)
-                .collect();
-            let targets = self.policy.parts.iter().flat_map(|p| &p.rules);
-            let targets: BTreeSet<u32> = targets
-                .filter(|e| e.what.family == family)
-                .filter_map(|e| match e.what.action {
-                    Action::Goto(target) => Some(target),
-                    _ => None,
-                })
-                .collect();
-            missing.extend((&targets - &there).into_iter().map(|t| (family, t.max(base), t)));
-        }
-        let Some(first) = self.policy.parts.first_mut() else { return };
-        for (family, _, target) in missing {
-            let what = made(family, target, Action::Nop);
-            first.rules.push(Entry { what, purpose: Purpose::Jump });
+        let ours = || self.policy.parts.iter().flat_map(|p| &p.rules).map(|e| &e.what);
+        let others = self.snapshot.rules().filter(|r| !r.is_ours());
+        let there: BTreeSet<(Family, u32)> =
+            ours().chain(others).map(|r| (r.family, r.priority)).collect();
+        let target = |r: &Rule| match r.action {
+            Action::Goto(target) => Some((r.family, target)),
+            _ => None,
+        };
+        let targets: BTreeSet<(Family, u32)> = ours().filter_map(target).collect();
+        let missing = (&targets - &there).into_iter().map(|(family, target)| Entry {
+            what: made(family, target, Action::Nop),
+            purpose: Purpose::Jump,
+        });
+        if let Some(first) = self.policy.parts.first_mut() {
+            first.rules.extend(missing);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::model::route::{RTNH_F_ONLINK, SCOPE_LINK};
+use crate::model::route::{RTAX_LOCK, RTAX_MTU, RTNH_F_ONLINK, SCOPE_LINK};
 use crate::model::{Action, Route, RouteKind, Rule};
 use crate::prefix::Family;
 
@@ -69,11 +69,6 @@ pub enum Word {
     /// Main's own routes, which this system's files hold in the same words.
     MainRoutes,
 }
-
-/// `RTAX_MTU`.
-const RTAX_MTU: u16 = 2;
-/// `RTAX_LOCK`: which of the others path MTU discovery may not change.
-const RTAX_LOCK: u16 = 1;
 
 /// What a rule says beside sources, destinations, a table and a priority.
 #[must_use]

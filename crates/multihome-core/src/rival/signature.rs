@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use crate::model::names::TABLE_MAIN;
-use crate::model::route::RTPROT_BOOT;
+use crate::model::route::{RTPROT_BOOT, RTPROT_DHCP, RTPROT_RA, RTPROT_STATIC};
 use crate::model::{Action, Route, Rule, Snapshot};
 use crate::plan::{Plan, Planned};
 use crate::prefix::Family;
@@ -43,14 +43,8 @@ pub enum Tool {
 
 /// `RTPROT_UNSPEC`: what `ip rule` and netlink libraries write unless told otherwise.
 const UNSPEC: u8 = 0;
-/// `RTPROT_STATIC`: systemd-networkd's and NetworkManager's rules.
-const STATIC: u8 = 4;
-/// `RTPROT_RA`.
-const RA: u8 = 9;
 /// `RTPROT_ZEBRA`.
 const ZEBRA: u8 = 11;
-/// `RTPROT_DHCP`.
-const DHCP: u8 = 16;
 
 /// What signatures are compared with.
 pub(super) struct Facts<'a> {
@@ -86,7 +80,8 @@ impl<'a> Facts<'a> {
     /// router.
     fn dynamic<'b>(&'b self, table: u32, of: &'b [&Planned]) -> impl Iterator<Item = u32> + 'b {
         let by_one = move |link: u32| of.iter().any(|p| p.uplink.link == link);
-        let fits = move |r: &Route| r.table == table && matches!(r.protocol, DHCP | RA);
+        let fits =
+            move |r: &Route| r.table == table && matches!(r.protocol, RTPROT_DHCP | RTPROT_RA);
         let found = self.defaults.iter().filter(move |(link, r)| by_one(*link) && fits(r));
         found.map(|(_, r)| r.metric)
     }
@@ -130,7 +125,9 @@ fn named(facts: &Facts<'_>, rule: &Rule, table: u32, of: &[&Planned]) -> Option<
             Some((Tool::Ec2NetUtils1, true))
         }
         // Table 100 + N for the card N, counted from 0, whose route-metric is 100 * (N + 1).
-        (STATIC, 101..=199) if facts.dynamic(TABLE_MAIN, of).any(|m| m == (table - 99) * 100) => {
+        (RTPROT_STATIC, 101..=199)
+            if facts.dynamic(TABLE_MAIN, of).any(|m| m == (table - 99) * 100) =>
+        {
             Some((Tool::CloudInit, true))
         }
         // 32765 for the first address of a card; pods' addresses are none of the host's.
@@ -152,9 +149,11 @@ pub(super) fn by_numbers(rule: &Rule) -> Option<Tool> {
     Some(match (rule.protocol, table) {
         // 10000 + device + 100 * card, for secondary cards only: from addresses and delegated
         // prefixes.
-        (STATIC, 10_001..=11_999) if same => Tool::Ec2NetUtils,
+        (RTPROT_STATIC, 10_001..=11_999) if same => Tool::Ec2NetUtils,
         // 30200 + N for networks, 30400 + N for the default, N below 100, and main in between.
-        (STATIC, 30_200..=30_299 | 30_400..=30_499) if same && host && v4 => Tool::NmCloudSetup,
+        (RTPROT_STATIC, 30_200..=30_299 | 30_400..=30_499) if same && host && v4 => {
+            Tool::NmCloudSetup
+        }
         (UNSPEC | RTPROT_BOOT, 30_001..=30_398 | 30_401..=31_399) if same && host => {
             Tool::CloudNetconfig
         }
@@ -170,7 +169,7 @@ pub(super) fn by_numbers(rule: &Rule) -> Option<Tool> {
 /// between the tool's own tables.
 pub(super) fn belongs(tool: Tool, rule: &Rule) -> bool {
     let number = match tool {
-        Tool::NmCloudSetup => (30_350, STATIC),
+        Tool::NmCloudSetup => (30_350, RTPROT_STATIC),
         Tool::CloudNetconfig => (30_399, UNSPEC),
         _ => return false,
     };

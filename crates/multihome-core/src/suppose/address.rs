@@ -9,14 +9,12 @@ use std::net::IpAddr;
 use super::{Consequence, Impossible};
 use crate::model::address::{IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, IFA_F_SECONDARY};
 use crate::model::names::{TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::{RTNH_F_DEAD, RTNH_F_LINKDOWN, SCOPE_LINK};
+use crate::model::route::{RTNH_F_DEAD, RTNH_F_LINKDOWN, SCOPE_HOST, SCOPE_LINK};
 use crate::model::{Address, Hop, Link, Route, RouteKind, Snapshot};
 use crate::prefix::{Family, Prefix, bits_address, is_global, mask};
 
 /// `RTPROT_KERNEL`.
 const KERNEL: u8 = 2;
-/// `RT_SCOPE_HOST`.
-const SCOPE_HOST: u8 = 254;
 /// `IP6_RT_PRIO_ADDRCONF`.
 const METRIC_ADDRCONF: u32 = 256;
 

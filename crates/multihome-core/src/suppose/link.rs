@@ -10,12 +10,10 @@ use std::collections::BTreeSet;
 
 use crate::model::address::{IFA_F_PERMANENT, IFA_F_TENTATIVE};
 use crate::model::link::{IFF_LOWER_UP, IFF_RUNNING, IFF_UP};
-use crate::model::route::{RTNH_F_DEAD, RTNH_F_LINKDOWN};
+use crate::model::route::{RTNH_F_DEAD, RTNH_F_LINKDOWN, SCOPE_HOST};
 use crate::model::{Address, Link, Nexthop, Route, RouteKind, Snapshot};
 use crate::prefix::{Family, is_global};
 
-/// `RT_SCOPE_HOST`.
-const SCOPE_HOST: u8 = 254;
 /// `IFA_F_NODAD`.
 const IFA_F_NODAD: u32 = 0x02;
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use super::Impossible;
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::{RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
+use crate::model::route::{RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_HOST, SCOPE_LINK};
 use crate::model::{Hop, Route, RouteKind, Snapshot, names};
 use crate::prefix::{Family, Prefix};
 
@@ -30,20 +30,7 @@ pub struct RouteWords {
     onlink: bool,
 }
 
-/// `RT_SCOPE_HOST`.
-const SCOPE_HOST: u8 = 254;
 const KNOWN: &str = "known are via, dev, table, proto, scope, src, metric and onlink";
-const KINDS: [RouteKind; 9] = [
-    RouteKind::Unicast,
-    RouteKind::Local,
-    RouteKind::Broadcast,
-    RouteKind::Anycast,
-    RouteKind::Multicast,
-    RouteKind::Blackhole,
-    RouteKind::Unreachable,
-    RouteKind::Prohibit,
-    RouteKind::Throw,
-];
 
 /// The words of a line, one by one, and where we are.
 struct Words<'a> {
@@ -65,7 +52,7 @@ impl FromStr for RouteWords {
             _ => None,
         };
         words.at += usize::from(family.is_some());
-        let kind = KINDS.into_iter().find(|k| words.peek() == Some(k.word()));
+        let kind = words.peek().and_then(RouteKind::from_word);
         words.at += usize::from(kind.is_some());
         let Some(dst) = words.next() else {
             return Err(words.error("a route needs a prefix", "as `10.0.0.0/8` or `default`"));
@@ -103,7 +90,7 @@ impl FromStr for RouteWords {
                 "table" => route.table.replace(words.value(word, "a table")?).is_some(),
                 "proto" => {
                     let told: String = words.value(word, "a protocol, as `static`")?;
-                    let known = (0..=u8::MAX).find(|n| names::protocol(*n) == told);
+                    let known = names::protocol_number(&told);
                     let number = known.or_else(|| told.parse().ok()).ok_or_else(|| {
                         words.error(&format!("`{told}` is no protocol"), "give its number")
                     })?;
@@ -111,7 +98,7 @@ impl FromStr for RouteWords {
                 }
                 "scope" => {
                     let told: String = words.value(word, "a scope, as `link`")?;
-                    let known = (0..=u8::MAX).find(|n| names::scope(*n) == told);
+                    let known = names::scope_number(&told);
                     let number = known.ok_or_else(|| {
                         words.error(&format!("`{told}` is no scope"), "global, site, link or host")
                     })?;

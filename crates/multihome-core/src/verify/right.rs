@@ -46,6 +46,10 @@ pub(super) struct State<'a> {
     tables: HashMap<u32, Held<'a>>,
     /// The links that routes of one table and prefix lead by.
     links: HashMap<(u32, Prefix), Vec<u32>>,
+    /// Source-specific routes: where each leads to, and by which link. They decide by being there, for
+    /// the plain routes of their prefix are passed over where no source fits
+    /// (`fib6_node_lookup_1`, which goes up from a subtree without an answer).
+    by_source: Vec<(Prefix, u32)>,
 }
 
 /// A table's routes by prefix: the best of each.
@@ -149,11 +153,15 @@ impl<'a> State<'a> {
             }
         }
         let mut links: HashMap<(u32, Prefix), Vec<u32>> = HashMap::new();
+        let mut by_source = Vec::new();
         for route in snapshot.routes() {
             let by = links.entry((route.table, route.dst)).or_default();
             by.extend(route.hops.iter().map(|h| h.link));
+            if route.src.is_some() {
+                by_source.extend(route.hops.iter().map(|h| (route.dst, h.link)));
+            }
         }
-        State { host, snapshot, tables, links }
+        State { host, snapshot, tables, links, by_source }
     }
 
     /// Whether the host has an address.
@@ -232,7 +240,8 @@ impl<'a> State<'a> {
     }
 
     /// The uplinks without which an answer may be another: the owners, and those by which a route leads
-    /// that the look-up came upon, or one of the same prefix, which a table weighs together.
+    /// that the look-up came upon, or one of the same prefix, which a table weighs together, or a
+    /// source-specific one.
     pub(super) fn part_takers(
         &self,
         owners: &[u32],
@@ -259,6 +268,7 @@ impl<'a> State<'a> {
         let mut links: BTreeSet<u32> = routes.chain(doubted).flat_map(beside).collect();
         links.extend(trace.answer.paths().map(|p| p.link));
         links.extend(owners);
+        links.extend(self.by_source.iter().filter(|(dst, _)| dst.contains(to)).map(|(_, l)| *l));
         links.retain(|l| self.host.uplinks.contains_key(l));
         links
     }

@@ -11,14 +11,9 @@ use super::table::{self, Found, Table};
 use super::walk::{End, Key, Walk};
 use super::{Answer, Doubt, Flow, Lookup, Outcome, Refusal, Sanity, Step, Strange, Unknown};
 use crate::model::names::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::model::route::RTNH_F_ONLINK;
+use crate::model::route::{RTNH_F_ONLINK, SCOPE_HOST, SCOPE_LINK};
 use crate::model::{Action, Hop, Route, RouteKind, Rule};
 use crate::prefix::Family;
-
-/// `RT_SCOPE_LINK`.
-const SCOPE_LINK: u8 = 253;
-/// `RT_SCOPE_HOST`.
-const SCOPE_HOST: u8 = 254;
 
 pub(super) fn answer<'a>(
     lookup: &Lookup<'a>,

@@ -162,6 +162,34 @@ fn shape(answer: &Answer<'_>) -> Vec<String> {
     shapes
 }
 
+/// Found by chance: ens6 has no part in the answer but that a route by it, for sources that nobody has,
+/// hides the refusal beside it.
+#[test]
+fn a_source_specific_route_hides_the_plain_one_of_its_prefix() {
+    let mut host = managed(host(), &Config::default());
+    let wide: Prefix = "2000::/10".parse().unwrap();
+    let theirs = Route { protocol: 3, metric: 1, ..Route::new(10_002, wide) };
+    host.insert_route(Route { kind: RouteKind::Unreachable, ..theirs.clone() });
+    host.insert_route(Route {
+        src: Some("2001:db8:a::/127".parse().unwrap()),
+        hops: vec![Hop::via("fe80::9".parse().unwrap(), 3)],
+        ..theirs
+    });
+    // A network that main has by ens5 alone: of ens6 nothing is seen on the way there.
+    let own: Prefix = "2001:db8:d::/48".parse().unwrap();
+    host.insert_route(Route {
+        protocol: 3,
+        hops: vec![Hop::via("fe80::a".parse().unwrap(), 2)],
+        ..Route::new(TABLE_MAIN, own)
+    });
+    let config = Config::default();
+    let plan = plan::make(&host, &config, &Memory::default());
+    let [quick, slow] = [Scope::All, Scope::Slowly].map(|s| ask_all(&host, &config, &plan, s));
+    assert_eq!(lines(&quick), lines(&slow));
+    let is_refused = |l: &&String| l.contains(" 2001:db8:d:") && l.starts_with("Some(Down(3))");
+    assert!(lines(&slow).iter().any(|l| is_refused(&l)), "{:#?}", lines(&slow));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
