@@ -12,9 +12,9 @@ use multihome_core::model::Names;
 use multihome_core::policy::{Part, Policy, Word};
 use multihome_core::prefix::Family;
 
-use crate::comments::{self, problem};
+use crate::comments;
 use crate::yaml::scalar;
-use crate::{Export, File, Known, Place, Problem, Statement, Tree, netplan};
+use crate::{Export, File, Place, netplan};
 
 const FILE: &str = "/etc/cloud/cloud.cfg.d/99-multihome-network.cfg";
 
@@ -36,8 +36,7 @@ pub(crate) fn places() -> Vec<Place> {
     Vec::new()
 }
 
-pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
-    let _ = there;
+pub(crate) fn export(policy: &Policy, names: &Names) -> Export {
     if policy.parts.is_empty() {
         return Export::default();
     }
@@ -54,14 +53,6 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
         files: vec![File { path: FILE.to_owned(), mode: 0o600, text, extends: false }],
         next: again.to_vec(),
         undo: [vec![format!("rm {FILE}")], again.to_vec()].concat(),
-    }
-}
-
-pub(crate) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Problem> {
-    let _ = known;
-    match there.first_key_value() {
-        Some((path, _)) => Err(problem(path, 1, "", "cloud-init's files are not read")),
-        None => Ok(Vec::new()),
     }
 }
 
@@ -111,7 +102,8 @@ fn ethernet(part: &Part) -> String {
 mod tests {
     use multihome_core::prefix::Family;
 
-    use crate::testing_yaml::{files, found, known, objects, policy};
+    use crate::testing::known;
+    use crate::testing::yaml::{files, found, objects, policy};
     use crate::{Format, Tree, yaml};
 
     use super::FILE;
@@ -120,7 +112,7 @@ mod tests {
     fn it_holds_the_addresses_as_well() {
         let mut policy = policy(Format::CloudInit);
         let text = files(Format::CloudInit, &policy, &Tree::new())[FILE].clone();
-        let expected = "    ens6:\n      match:\n        macaddress: \"02:00:00:00:00:06\"\n      \
+        let expected = "    ens6:\n      match:\n        macaddress: \"02:00:00:00:00:03\"\n      \
             set-name: ens6\n      accept-ra: false\n      addresses:\n        - 10.0.1.204/24\n";
         assert!(text.contains(expected), "{text}");
         policy.parts[0].leased.extend(Family::BOTH);

@@ -10,6 +10,7 @@
 //! `yaml` for the others.
 
 mod bracket;
+mod card;
 mod cloud_init;
 mod comments;
 mod declared;
@@ -31,9 +32,7 @@ mod rt_tables;
 mod sheet;
 mod shell;
 #[cfg(test)]
-mod testing_ip;
-#[cfg(test)]
-mod testing_yaml;
+mod testing;
 mod value;
 mod wicked;
 mod yaml;
@@ -283,10 +282,10 @@ pub fn export(format: Format, policy: &Policy, names: &Names, there: &Tree) -> E
         Format::Networkd => networkd::export(policy, names, there),
         Format::Networkmanager => networkmanager::export(policy, names, there),
         Format::Netplan => netplan::export(policy, names, there),
-        Format::Nmstate => nmstate::export(policy, names, there),
+        Format::Nmstate => nmstate::export(policy, names),
         Format::Wicked => wicked::export(policy, names, there),
         Format::Iproute2 => iproute2::export(policy, names, there),
-        Format::CloudInit => cloud_init::export(policy, names, there),
+        Format::CloudInit => cloud_init::export(policy, names),
     };
     sysctls(policy, &mut export);
     export.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -326,9 +325,15 @@ pub fn import(format: Format, there: &Tree, known: &Known) -> Result<Vec<Stateme
         Format::Networkd => networkd::import(there, known),
         Format::Networkmanager => networkmanager::import(there, known),
         Format::Netplan => netplan::import(there, known),
-        Format::Nmstate => nmstate::import(there, known),
-        Format::Wicked => wicked::import(there, known),
         Format::Iproute2 => iproute2::import(there, known),
-        Format::CloudInit => cloud_init::import(there, known),
+        Format::Nmstate | Format::Wicked | Format::CloudInit => match there.first_key_value() {
+            Some((path, _)) => Err(comments::problem(
+                path,
+                1,
+                "",
+                format!("{}'s files are not read", format.name()),
+            )),
+            None => Ok(Vec::new()),
+        },
     }
 }

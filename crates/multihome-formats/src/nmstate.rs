@@ -4,6 +4,7 @@
 //! nmstate puts a state through to NetworkManager, whose routes it knows by destination, gateway,
 //! table and metric; other keys are refused (`deny_unknown_fields`).
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -12,10 +13,8 @@ use multihome_core::policy::{Part, Policy, Word};
 use multihome_core::prefix::Family;
 
 use crate::comments;
-use crate::comments::problem;
 use crate::yaml::scalar;
-use crate::{Export, File, Known, Place, Problem, Statement, Tree};
-use std::collections::BTreeSet;
+use crate::{Export, File, Place};
 
 /// What `nmstatectl service` applies, once: it then renames it to `.applied`.
 const FILE: &str = "/etc/nmstate/multihome.yml";
@@ -32,8 +31,7 @@ pub(crate) fn places() -> Vec<Place> {
     Vec::new()
 }
 
-pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
-    let _ = there;
+pub(crate) fn export(policy: &Policy, names: &Names) -> Export {
     if policy.parts.is_empty() {
         return Export::default();
     }
@@ -51,14 +49,6 @@ pub(crate) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     export.undo.push(format!("nmstatectl apply {ABSENT}"));
     export.undo.extend([FILE, ABSENT].map(|path| format!("rm -f {path}")));
     export
-}
-
-pub(crate) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Problem> {
-    let _ = known;
-    match there.first_key_value() {
-        Some((path, _)) => Err(problem(path, 1, "", "nmstate's files are not read")),
-        None => Ok(Vec::new()),
-    }
 }
 
 /// A state that has our routes and rules, or has them no more.
@@ -157,7 +147,7 @@ fn slashed(address: IpAddr, length: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing_yaml::{files, policy};
+    use crate::testing::yaml::{files, policy};
     use crate::yaml;
     use crate::{Format, Tree};
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use multihome_core::model::RouteKind;
 use multihome_core::prefix::{Family, Prefix};
 
 /// A number, decimal or hexadecimal (`safe_atou32` and `strtoul` read both).
@@ -50,10 +49,4 @@ pub(crate) fn range<T: FromStr + Copy + PartialOrd>(text: &str) -> Option<(T, T)
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let (from, to) = (from.parse().ok()?, to.parse().ok()?);
     (from <= to).then_some((from, to))
-}
-
-/// A route's type, by `ip`'s word for it.
-pub(crate) fn kind(word: &str) -> Option<RouteKind> {
-    let all = (1..=9).map(RouteKind::from);
-    all.into_iter().find(|kind| kind.word() == word)
 }

@@ -15,18 +15,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use multihome_core::model::route::RTNH_F_ONLINK;
+use multihome_core::model::route::{RTAX_LOCK, RTAX_MTU, RTNH_F_ONLINK};
 use multihome_core::model::{Action, Names, Route, RouteKind, Rule};
 use multihome_core::policy::{Part, Policy, Word};
 use multihome_core::prefix::Family;
 
-use crate::{At, bracket, ip_files, ip_words, rt_tables};
-use crate::{Export, File, Known, Place, Problem, Statement, Tree};
+use crate::{Export, File, Place, Tree};
+use crate::{bracket, ip_files, ip_words, rt_tables};
 
 const DIRECTORY: &str = "/etc/sysconfig/network";
-/// `RTAX_MTU`, the only metric of a path that is written.
-const RTAX_MTU: u16 = 2;
-const RTAX_LOCK: u16 = 1;
 
 pub(crate) fn words() -> BTreeSet<Word> {
     BTreeSet::from([
@@ -195,19 +192,6 @@ fn rule_line(rule: &Rule, names: &Names) -> String {
     }
     let _ = write!(line, " pref {}", rule.priority);
     line
-}
-
-/// Not read: the columns are another language, and nobody has asked for it.
-pub(crate) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Problem> {
-    let _ = known;
-    let Some((path, text)) = there.iter().find(|(path, _)| !rt_tables::is_one(path)) else {
-        return Ok(Vec::new());
-    };
-    Err(Problem {
-        at: At { path: path.clone(), line: 1 },
-        text: text.lines().next().unwrap_or("").to_owned(),
-        why: "wicked's files are written here, and not read".to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use multihome_core::policy::{Entry, Policy, Purpose};
 use multihome_core::prefix::{Family, Prefix};
 
 use super::*;
-use crate::testing_ip::{
-    address, assert_comes_back, known, names, odd, text, two_subnets, without_groups,
-};
+use crate::testing::ip::{assert_comes_back, odd, text, two_subnets, without_groups};
+use crate::testing::{address, known, names};
 use crate::{Format, import};
 
 /// The lines of the article, by file.

@@ -1,7 +1,8 @@
 use multihome_core::model::ReturnPath;
 
 use super::*;
-use crate::testing_ip::{address, assert_comes_back, known, names, odd, text, two_subnets};
+use crate::testing::ip::{assert_comes_back, odd, text, two_subnets};
+use crate::testing::{address, known, names};
 use crate::{Format, What};
 
 const STATIC: &str = "source /etc/network/interfaces.d/*
@@ -82,7 +83,7 @@ fn an_interface_that_no_file_has_gets_stanzas_of_its_own() {
     let mut policy = two_subnets();
     policy.parts[1].leased = Family::BOTH.into();
     let export = assert_comes_back(Format::Ifupdown, &policy, &Tree::new());
-    let text = crate::testing_ip::text(&export, "/etc/network/interfaces.d/multihome-ens6");
+    let text = crate::testing::ip::text(&export, "/etc/network/interfaces.d/multihome-ens6");
     assert!(text.contains("iface ens6 inet dhcp\n") && text.contains("iface ens6 inet6 auto\n"));
 }
 

@@ -176,18 +176,17 @@ pub(super) fn tos(word: &str) -> Result<u8, String> {
 
 /// `rtnl_rtprot_a2n`.
 pub(super) fn protocol(word: &str) -> Result<u8, String> {
-    small(word, names::protocol).ok_or_else(|| format!("there is no protocol `{word}`"))
+    small(word, names::protocol_number).ok_or_else(|| format!("there is no protocol `{word}`"))
 }
 
 /// `rtnl_rtscope_a2n`.
 pub(super) fn scope(word: &str) -> Result<u8, String> {
-    small(word, names::scope).ok_or_else(|| format!("there is no scope `{word}`"))
+    small(word, names::scope_number).ok_or_else(|| format!("there is no scope `{word}`"))
 }
 
 /// A name of a fixed list, or a number.
-fn small(word: &str, name: impl Fn(u8) -> std::borrow::Cow<'static, str>) -> Option<u8> {
-    let named = (0..=u8::MAX).find(|n| name(*n) == word);
-    named.or_else(|| number(word)?.try_into().ok())
+fn small(word: &str, named: impl Fn(&str) -> Option<u8>) -> Option<u8> {
+    named(word).or_else(|| number(word)?.try_into().ok())
 }
 
 /// `strtoul` takes a sign, of which nothing good comes.

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use multihome_core::model::names::{TABLE_LOCAL, TABLE_MAIN};
-use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
+use multihome_core::model::route::{
+    METRIC_V6_DEFAULT, RTAX_LOCK, RTAX_RTO_MIN, RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_HOST, SCOPE_LINK,
+};
 use multihome_core::model::{Hop, Metrics, Route, RouteKind};
 use multihome_core::prefix::Family;
 
@@ -11,12 +13,6 @@ use super::read::{Context, Network, Words, address, number, protocol, scope, set
 
 /// Nobody writes more, and a line may be as long as a file.
 const MAX_HOPS: usize = 256;
-/// `RT_SCOPE_HOST`.
-const SCOPE_HOST: u8 = 254;
-/// `RTAX_LOCK`: which of the metrics the kernel must not change.
-const RTAX_LOCK: u16 = 1;
-/// `RTAX_RTO_MIN`.
-const RTAX_RTO_MIN: u16 = 13;
 
 /// What is known of a route so far.
 struct Draft<'a> {

@@ -4,7 +4,7 @@ use multihome_core::prefix::{Family, Prefix};
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing_ip::{address, known, names};
+use crate::testing::{address, known, names};
 use crate::{Known, shell};
 
 fn words(line: &str) -> Vec<String> {

@@ -11,9 +11,9 @@ use super::route::default_scope;
 /// What `ip route add` reads to make this route.
 ///
 /// `ip` prints less than it has to be told: it leaves out a scope of 0 and the table main, where it
-/// puts in others itself, and prints `rto_min lock`, which it does not read.
+/// puts in others itself.
 pub(crate) fn route_words(route: &Route, names: &Names) -> String {
-    let mut words = route.display(names).replace(" rto_min lock ", " rto_min ");
+    let mut words = route.typed(names);
     let mut said = String::new();
     let is_locals =
         matches!(route.kind, RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast);

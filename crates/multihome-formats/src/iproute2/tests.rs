@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use multihome_core::model::ReturnPath;
 
 use super::*;
-use crate::testing_ip::{assert_comes_back, known, names, odd, text, two_subnets};
+use crate::testing::ip::{assert_comes_back, odd, text, two_subnets};
+use crate::testing::{known, names};
 use crate::{Format, What, import};
 
 fn read(text: &str) -> Result<Vec<What>, Problem> {

@@ -44,13 +44,6 @@ pub(super) struct Definition<'f> {
     pub(super) pairs: Vec<(&'f File<'f>, &'f Pair)>,
 }
 
-/// A link, as definitions name it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Card<'a> {
-    pub(super) name: &'a str,
-    pub(super) mac: Option<&'a str>,
-}
-
 /// All files that count, in the order in which netplan reads them.
 pub(super) fn files(there: &Tree) -> Result<Vec<File<'_>>, Problem> {
     let mut by_name: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
@@ -118,13 +111,13 @@ impl Definition<'_> {
     }
 
     /// Whether it is for a link; without a `match`, the id is the name.
-    pub(super) fn is_of(&self, card: Card<'_>) -> bool {
+    pub(super) fn is_of(&self, name: &str, mac: Option<&str>) -> bool {
         let renamed = self.get("set-name").and_then(Node::text);
-        if let Some(name) = renamed {
-            return name == card.name;
+        if let Some(renamed) = renamed {
+            return renamed == name;
         }
         let Some(asked) = self.get("match").and_then(Node::pairs).filter(|p| !p.is_empty()) else {
-            return self.id == card.name;
+            return self.id == name;
         };
         asked.iter().all(|pair| {
             let texts = match pair.node.items() {
@@ -132,8 +125,8 @@ impl Definition<'_> {
                 None => Vec::from_iter(pair.node.text()),
             };
             texts.into_iter().any(|text| match pair.key.as_str() {
-                "name" => glob::fits(text, card.name),
-                "macaddress" => card.mac.is_some_and(|mac| mac.eq_ignore_ascii_case(text)),
+                "name" => glob::fits(text, name),
+                "macaddress" => mac.is_some_and(|mac| mac.eq_ignore_ascii_case(text)),
                 // The driver of a link is in no file.
                 _ => false,
             })

@@ -1,16 +1,13 @@
 //! What is read: the routes and rules of all definitions of links of the host.
 
-use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, SCOPE_LINK};
+use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, RTPROT_STATIC, SCOPE_LINK};
 use multihome_core::model::{Action, Hop, Route, RouteKind, Rule};
 use multihome_core::prefix::{Family, Prefix};
 
-use super::definitions::{self, Card, Definition, File, SECTIONS};
+use super::definitions::{self, Definition, File, SECTIONS};
 use crate::value::{self, number};
 use crate::yaml::{Node, Pair};
 use crate::{At, Known, Problem, Statement, Tree, What};
-
-/// `RTPROT_STATIC`: what both of the renderers put in.
-const STATIC: u8 = 4;
 
 /// The keys of a definition that say nothing of routes and rules that a file knows.
 const PASSED: &str = "
@@ -105,15 +102,8 @@ impl Reader<'_, '_> {
 
     /// The links that it is for.
     fn links(&self) -> Vec<u32> {
-        let is_of = |name: &str, link: u32| {
-            let mac =
-                self.known.macs.iter().find(|(_, l)| **l == link).map(|(mac, _)| mac.as_str());
-            self.definition.is_of(Card { name, mac })
-        };
-        let links = self.known.links.iter().filter(|(name, link)| is_of(name, **link));
-        let mut links: Vec<u32> = links.map(|(_, link)| *link).collect();
-        links.sort_unstable();
-        links
+        let cards = self.known.cards().into_iter();
+        cards.filter(|c| self.definition.is_of(c.name, c.mac)).map(|c| c.link).collect()
     }
 
     fn say(&mut self, file: &File<'_>, line: usize, what: What) {
@@ -157,7 +147,7 @@ impl Text<'_, '_> {
 }
 
 fn blank(dst: Prefix) -> Route {
-    Route { protocol: STATIC, ..Route::new(254, dst) }
+    Route { protocol: RTPROT_STATIC, ..Route::new(254, dst) }
 }
 
 fn route(file: &File<'_>, node: &Node, link: u32) -> Result<Route, Problem> {
@@ -179,7 +169,7 @@ fn route(file: &File<'_>, node: &Node, link: u32) -> Result<Route, Problem> {
                 table =
                     Some(line.number()?).filter(|t| *t > 0).ok_or_else(|| line.wrong("no table"))?
             }
-            "type" => kind = line.read(|t| value::kind(t).ok_or(()), "type of a route")?,
+            "type" => kind = line.read(|t| RouteKind::from_word(t).ok_or(()), "type of a route")?,
             "scope" => {
                 scope = Some(match line.text()? {
                     "global" => 0,
@@ -223,7 +213,8 @@ fn route(file: &File<'_>, node: &Node, link: u32) -> Result<Route, Problem> {
 }
 
 fn rule(file: &File<'_>, node: &Node) -> Result<Rule, Problem> {
-    let mut rule = Rule { protocol: STATIC, ..Rule::new(Family::V4, 0, Action::Lookup(254)) };
+    let mut rule =
+        Rule { protocol: RTPROT_STATIC, ..Rule::new(Family::V4, 0, Action::Lookup(254)) };
     let mut has_priority = false;
     for pair in file.pairs(node)? {
         let line = Text(file, pair);

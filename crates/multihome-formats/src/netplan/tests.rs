@@ -1,14 +1,13 @@
 use multihome_core::policy::{Policy, Word};
 
-use crate::testing_yaml::{
-    LINK, files, found, ip, known, names, objects, odd_rules, over, part, policy,
-};
+use crate::testing::yaml::{LINK, files, found, objects, odd_rules, over, part, policy};
+use crate::testing::{address, known, names};
 use crate::{Format, Problem, Statement, Tree};
 
 const FILE: &str = "/etc/netplan/50-cloud-init.yaml";
 const OWN: &str = "/etc/netplan/90-multihome.yaml";
 const CARDS: &str = "network:\n  version: 2\n  ethernets:\n    second:\n      match:\n        \
-    macaddress: '02:00:00:00:00:06'\n      set-name: ens6\n      dhcp4: true\n";
+    macaddress: '02:00:00:00:00:03'\n      set-name: ens6\n      dhcp4: true\n";
 
 fn tree(files: &[(&str, &str)]) -> Tree {
     files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
@@ -66,7 +65,7 @@ fn a_link_that_nobody_has_defined_gets_its_addresses() {
     assert!(text.contains(expected), "{text}");
     let (routes, _) = found(&import(&written).unwrap());
     let main: Vec<_> = routes.iter().filter(|r| r.table == 254).collect();
-    assert_eq!(main[0].hops[0].gateway, Some(ip("10.0.1.1")));
+    assert_eq!(main[0].hops[0].gateway, Some(address("10.0.1.1")));
 }
 
 #[test]

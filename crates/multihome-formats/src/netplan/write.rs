@@ -9,7 +9,7 @@ use multihome_core::model::{Names, Route, RouteKind, Rule};
 use multihome_core::policy::{Entry, Part, Policy};
 use multihome_core::prefix::Family;
 
-use super::definitions::{self, Card, Definition};
+use super::definitions;
 use crate::comments;
 use crate::yaml::{Node, scalar};
 use crate::{Export, File, Tree};
@@ -38,10 +38,10 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
             text += &comments::refusal(part);
             continue;
         }
-        let card = Card { name: &part.name, mac: part.mac.as_deref() };
-        let definition = definitions.iter().find(|d| d.is_of(card));
+        let definition = definitions.iter().find(|d| d.is_of(&part.name, part.mac.as_deref()));
         if let Some(definition) = definition
-            && names.links.iter().any(|(link, n)| *link != part.link && is_of(definition, n))
+            // Another link's, too.
+            && names.links.iter().any(|(link, n)| *link != part.link && definition.is_of(n, None))
         {
             let (name, id) = (&part.name, definition.id);
             let why = format!(
@@ -75,11 +75,6 @@ pub(super) fn is_for_networkd(there: &Tree) -> bool {
     let files = definitions::files(there).unwrap_or_default();
     let is_other = |f: &definitions::File<'_>| f.root.as_ref().is_some_and(names_networkmanager);
     files.iter().any(|f| f.path != FILE) && !files.iter().any(is_other)
-}
-
-/// Whether a definition is another link's, too.
-fn is_of(definition: &Definition<'_>, name: &str) -> bool {
-    definition.is_of(Card { name, mac: None })
 }
 
 fn names_networkmanager(node: &Node) -> bool {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::card::Card;
 use crate::comments::problem;
 use crate::glob;
 use crate::ini::{self, Dialect, Section};
@@ -47,17 +48,6 @@ pub(super) struct Unit<'a> {
     pub(super) name: &'a str,
     /// Itself and its drop-ins, in the order in which they are read.
     pub(super) files: Vec<(&'a str, &'a str)>,
-}
-
-/// A link, as a `[Match]` sees it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Card<'a> {
-    /// Its index.
-    pub(super) link: u32,
-    /// Its name.
-    pub(super) name: &'a str,
-    /// Its permanent address.
-    pub(super) mac: Option<&'a str>,
 }
 
 /// Whether a `[Match]` is a link's.

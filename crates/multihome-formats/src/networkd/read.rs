@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use multihome_core::model;
-use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK};
+use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, RTPROT_DHCP, RTPROT_STATIC};
 use multihome_core::model::{Action, Hop, Route, RouteKind, Rule};
 use multihome_core::prefix::{Family, Prefix};
 
-use super::files::{self, Card};
+use super::files;
 use super::keys::{self, Keys};
 use super::write::automatic_scope;
 use crate::comments::problem;
@@ -19,10 +19,6 @@ use crate::ini::{self, Dialect, Entry, Section};
 use crate::value::{self, number};
 use crate::{At, Known, Problem, Statement, Tree, What};
 
-/// `RTPROT_STATIC`: what networkd puts in.
-const STATIC: u8 = 4;
-/// `RTPROT_DHCP`, for a gateway that the lease fills in.
-const DHCP: u8 = 16;
 /// `RTN_` metrics by key (`RTAX_` numbers).
 const METRICS: [(&str, u16); 6] = [
     ("MTUBytes", 2),
@@ -41,16 +37,13 @@ pub(super) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Prob
     reader.configuration()?;
     let units = files::units(there);
     let mut used: Vec<&str> = Vec::new();
-    let mut links: Vec<(&String, u32)> = known.links.iter().map(|(n, i)| (n, *i)).collect();
-    links.sort_unstable_by_key(|(_, link)| *link);
-    for (name, link) in links {
-        let mac = known.macs.iter().find(|(_, l)| **l == link).map(|(mac, _)| mac.as_str());
-        let Some(unit) = files::active(there, &units, Card { link, name, mac })? else { continue };
+    for card in known.cards() {
+        let Some(unit) = files::active(there, &units, card)? else { continue };
         // Rules are no link's: what several links ask for is there once.
         let is_first = !used.contains(&unit.name);
         used.push(unit.name);
         for (path, section) in files::sections(unit)? {
-            reader.section(path, &section, link, is_first)?;
+            reader.section(path, &section, card.link, is_first)?;
         }
     }
     Ok(reader.found)
@@ -292,7 +285,7 @@ impl Reader<'_> {
             Some(metric) => metric,
             None => route.metric,
         };
-        route.protocol = form.protocol.unwrap_or(if filled { DHCP } else { STATIC });
+        route.protocol = form.protocol.unwrap_or(if filled { RTPROT_DHCP } else { RTPROT_STATIC });
         route.prefsrc = form.prefsrc.map(|(_, address)| address);
         route.preference = form.preference;
         route.metrics.values = form.metrics.into_iter().collect();
@@ -325,7 +318,7 @@ impl Reader<'_> {
     fn rules(&self, path: &str, section: &Section<'_>) -> Result<Vec<Rule>, Problem> {
         // Of no family yet.
         let mut rule = Rule::new(Family::V4, 0, Action::Lookup(254));
-        rule.protocol = STATIC;
+        rule.protocol = RTPROT_STATIC;
         let mut families: Option<Vec<Family>> = None;
         let mut has_priority = false;
         for entry in &section.entries {
@@ -416,7 +409,7 @@ struct RouteForm<'a> {
 }
 
 fn blank(dst: Prefix) -> Route {
-    Route { protocol: STATIC, ..Route::new(254, dst) }
+    Route { protocol: RTPROT_STATIC, ..Route::new(254, dst) }
 }
 
 /// `7` or `7-9`.
@@ -447,7 +440,7 @@ fn protocol(line: Line<'_>) -> Result<u8, Problem> {
 }
 
 fn kind(line: Line<'_>) -> Result<RouteKind, Problem> {
-    value::kind(line.value()).ok_or_else(|| line.wrong("no type of a route that is known"))
+    RouteKind::from_word(line.value()).ok_or_else(|| line.wrong("no type of a route that is known"))
 }
 
 fn ipproto(line: Line<'_>) -> Result<u8, Problem> {

@@ -1,16 +1,16 @@
 use std::collections::BTreeMap;
 
+use multihome_core::model::Action;
+use multihome_core::model::route::RTPROT_STATIC;
 use multihome_core::prefix::Family;
 
-use crate::testing_yaml::{
-    LINK, files, found, ip, known, names, objects, odd_rules, over, policy, prefix, rule,
-};
+use crate::testing::yaml::{LINK, files, found, objects, odd_rules, over, policy};
+use crate::testing::{address, known, names, prefix, rule};
 use crate::{Export, Format, Known, Problem, Statement, Tree, What};
 
 const FILE: &str = "/etc/systemd/network/10-ens6.network";
 const DROP_IN: &str = "/etc/systemd/network/10-ens6.network.d/50-multihome.conf";
 const STATE: &str = "/run/systemd/netif/links/3";
-const STATIC: u8 = 4;
 
 fn tree(files: &[(&str, &str)]) -> Tree {
     files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
@@ -37,7 +37,7 @@ fn a_policy_comes_back_as_it_went() {
     let written = files(Format::Networkd, &policy, &there);
     assert_eq!(written.keys().collect::<Vec<_>>(), [DROP_IN]);
     let statements = import(&over(&there, &written)).unwrap();
-    assert_eq!(found(&statements), objects(&policy, STATIC));
+    assert_eq!(found(&statements), objects(&policy, RTPROT_STATIC));
     assert!(statements.iter().any(|s| s.what == What::Group(LINK, 10_000)));
 }
 
@@ -89,7 +89,9 @@ fn a_link_without_a_file_gets_a_whole_one() {
     assert!(text.contains("Address=10.0.1.204/24\n"), "{text}");
     assert!(text.contains("Gateway=10.0.1.1\n"), "{text}");
     let (routes, _) = found(&import(&written).unwrap());
-    assert!(routes.iter().any(|r| r.table == 254 && r.hops[0].gateway == Some(ip("10.0.1.1"))));
+    assert!(
+        routes.iter().any(|r| r.table == 254 && r.hops[0].gateway == Some(address("10.0.1.1")))
+    );
 }
 
 #[test]
@@ -125,7 +127,7 @@ fn the_gateway_of_a_lease_is_the_one_that_the_host_has() {
     let without = Known { gateways: BTreeMap::new(), ..known() };
     assert_eq!(crate::import(Format::Networkd, &there, &without).unwrap_err().at.line, 4);
     let (routes, _) = found(&import(&there).unwrap());
-    assert_eq!(routes[0].hops[0].gateway, Some(ip("10.0.1.1")));
+    assert_eq!(routes[0].hops[0].gateway, Some(address("10.0.1.1")));
     assert_eq!((routes[0].table, routes[0].dst), (7, prefix("0.0.0.0/0")));
 }
 
@@ -157,7 +159,7 @@ fn the_strongest_directory_and_an_empty_file_hide_others() {
     ]);
     let (routes, _) = found(&import(&there).unwrap());
     assert_eq!(routes.len(), 1);
-    assert_eq!(routes[0].hops[0].gateway, Some(ip("10.0.1.2")));
+    assert_eq!(routes[0].hops[0].gateway, Some(address("10.0.1.2")));
 }
 
 #[test]
@@ -170,9 +172,9 @@ fn tables_have_the_names_that_networkd_gives_them() {
         ),
     ]);
     let statements = import(&there).unwrap();
-    let mut expected = rule(Family::V4, 5, 77);
+    let mut expected = rule(Family::V4, 5, Action::Lookup(77));
     expected.from = Some(prefix("10.0.1.204"));
-    expected.protocol = STATIC;
+    expected.protocol = RTPROT_STATIC;
     assert_eq!(found(&statements).1, [expected]);
     assert!(statements.iter().any(|s| s.what == What::TableName(78, "red".into())));
 }

@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, SCOPE_LINK};
+use multihome_core::model::route::{METRIC_V6_DEFAULT, RTAX_MTU, RTNH_F_ONLINK, SCOPE_LINK};
 use multihome_core::model::{Action, Names, Route, RouteKind, Rule};
 use multihome_core::policy::{Part, Policy, Purpose};
 use multihome_core::prefix::Family;
 
-use super::files::{self, Card, Unit};
+use super::files::{self, Unit};
+use crate::card::Card;
 use crate::comments;
 use crate::{Export, File, Tree};
-
-/// `RTAX_MTU`.
-const RTAX_MTU: u16 = 2;
 
 pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     let units = files::units(there);

@@ -6,8 +6,8 @@ use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, SCOPE_LINK}
 use multihome_core::model::{Action, Hop, Route, RouteKind, Rule};
 use multihome_core::prefix::{Family, Prefix};
 
-use super::STATIC;
 use crate::value::{self, number};
+use multihome_core::model::route::RTPROT_STATIC;
 
 /// Metrics of a path by attribute (`RTAX_` numbers).
 const METRICS: [(&str, u16); 7] = [
@@ -110,7 +110,7 @@ pub(super) fn read_route(
     if fields.any(|f| !f.is_empty()) {
         return Err("more than destination, gateway and metric".to_owned());
     }
-    let mut route = Route { protocol: STATIC, ..Route::new(defaults.table, dst) };
+    let mut route = Route { protocol: RTPROT_STATIC, ..Route::new(defaults.table, dst) };
     route.metric = match metric.unwrap_or(defaults.metric) {
         0 if family == Family::V6 => METRIC_V6_DEFAULT,
         metric => metric,
@@ -130,7 +130,7 @@ pub(super) fn read_route(
             "table" => route.table = number(value).filter(|t| *t > 0).ok_or_else(wrong)?,
             "src" => route.prefsrc = Some(value.parse().map_err(|_| wrong())?),
             "from" => route.src = Some(value::network(value).ok_or_else(wrong)?),
-            "type" => route.kind = value::kind(value).ok_or_else(wrong)?,
+            "type" => route.kind = RouteKind::from_word(value).ok_or_else(wrong)?,
             "scope" => scope = Some(value.parse().map_err(|_| wrong())?),
             "tos" => route.tos = value.parse().map_err(|_| wrong())?,
             "onlink" => flags = if truth()? { RTNH_F_ONLINK } else { 0 },
@@ -204,7 +204,7 @@ pub(super) fn rule(rule: &Rule) -> String {
 
 /// Reads `routing-ruleN`.
 pub(super) fn read_rule(family: Family, text: &str) -> Result<Rule, String> {
-    let mut rule = Rule { protocol: STATIC, ..Rule::new(family, 0, Action::Lookup(254)) };
+    let mut rule = Rule { protocol: RTPROT_STATIC, ..Rule::new(family, 0, Action::Lookup(254)) };
     let mut has_priority = false;
     let mut has_table = false;
     let mut words = text.split_ascii_whitespace();

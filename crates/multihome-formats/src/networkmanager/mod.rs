@@ -16,9 +16,6 @@ use multihome_core::policy::{Policy, Word};
 
 use crate::{Export, Known, Place, Problem, Statement, Tree};
 
-/// `RTPROT_STATIC`: what NetworkManager puts in, into rules as well.
-const STATIC: u8 = 4;
-
 /// What 1.42 reads (`nm_ip_route_get_variant_attribute_spec`, `nm_ip_routing_rule_from_string`).
 pub(crate) fn words() -> BTreeSet<Word> {
     BTreeSet::from([

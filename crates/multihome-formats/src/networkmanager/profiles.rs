@@ -1,5 +1,6 @@
 //! Which profile a link uses.
 
+use crate::card::Card;
 use crate::ini::{self, Dialect, Section};
 use crate::{Problem, Tree};
 
@@ -20,17 +21,6 @@ pub(super) struct Profile<'a> {
     pub(super) text: &'a str,
     /// In sections; a group that comes twice is one.
     pub(super) sections: Vec<Section<'a>>,
-}
-
-/// A link, as profiles name it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Card<'a> {
-    /// Its index.
-    pub(super) link: u32,
-    /// Its name.
-    pub(super) name: &'a str,
-    /// Its permanent address.
-    pub(super) mac: Option<&'a str>,
 }
 
 impl Profile<'_> {

@@ -6,7 +6,7 @@ use multihome_core::model::Route;
 use multihome_core::prefix::Family;
 
 use super::lines::{self, Defaults};
-use super::profiles::{self, Card, Profile};
+use super::profiles::{self, Profile};
 use super::write::SECTIONS;
 use crate::comments::problem;
 use crate::ini::Entry;
@@ -27,11 +27,8 @@ pub(super) fn import(there: &Tree, known: &Known) -> Result<Vec<Statement>, Prob
     let profiles = profiles::all(there)?;
     let mut found = Vec::new();
     let mut used = Vec::new();
-    let mut links: Vec<(&String, u32)> = known.links.iter().map(|(n, i)| (n, *i)).collect();
-    links.sort_unstable_by_key(|(_, link)| *link);
-    for (name, link) in links {
-        let mac = known.macs.iter().find(|(_, l)| **l == link).map(|(mac, _)| mac.as_str());
-        let card = Card { link, name, mac };
+    for card in known.cards() {
+        let link = card.link;
         let Some(profile) = profiles::active(there, &profiles, card) else { continue };
         used.push(profile.path);
         for (family, section) in SECTIONS {

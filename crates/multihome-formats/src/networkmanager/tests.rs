@@ -1,11 +1,10 @@
 use multihome_core::policy::Policy;
 
-use crate::testing_yaml::{
-    LINK, NAME, files, found, ip, known, names, objects, odd_rules, over, policy,
-};
+use crate::testing::yaml::{LINK, NAME, files, found, objects, odd_rules, over, policy};
+use crate::testing::{address, known, names};
 use crate::{Format, Problem, Statement, Tree};
 
-use super::STATIC;
+use multihome_core::model::route::RTPROT_STATIC;
 
 const FILE: &str = "/etc/NetworkManager/system-connections/ens6.nmconnection";
 const OWN: &str = "/etc/NetworkManager/system-connections/multihome-ens6.nmconnection";
@@ -31,7 +30,7 @@ fn a_policy_comes_back_as_it_went() {
     let profile = PROFILE.replace("route1=192.0.2.0/24,10.0.1.7\n", "");
     let written = export(&policy, &tree(&[(FILE, &profile)]));
     assert_eq!(written.keys().collect::<Vec<_>>(), [FILE]);
-    assert_eq!(found(&import(&written).unwrap()), objects(&policy, STATIC));
+    assert_eq!(found(&import(&written).unwrap()), objects(&policy, RTPROT_STATIC));
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn a_link_without_a_profile_gets_one() {
     assert!(text.contains(expected), "{text}");
     let (routes, _) = found(&import(&written).unwrap());
     let main = routes.iter().find(|r| r.table == 254 && r.dst.is_default()).unwrap();
-    assert_eq!((main.hops[0].gateway, main.metric), (Some(ip("10.0.1.1")), 100));
+    assert_eq!((main.hops[0].gateway, main.metric), (Some(address("10.0.1.1")), 100));
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn routes_have_several_forms() {
     let text = format!("[connection]\ntype=ethernet\ninterface-name={NAME}\n[ipv4]\n{lines}");
     let (routes, rules) = found(&import(&tree(&[(FILE, &text)])).unwrap());
     let all: Vec<_> = routes.iter().map(|r| (r.table, r.metric, r.hops[0].gateway)).collect();
-    let gateway = Some(ip("10.0.1.7"));
+    let gateway = Some(address("10.0.1.7"));
     assert_eq!(all, [(77, 9, None), (77, 5, gateway), (77, 9, gateway), (77, 7, None)]);
     assert!(routes.iter().all(|r| r.hops[0].link == LINK));
     assert_eq!(rules[0].table(), Some(77));

@@ -9,8 +9,9 @@ use multihome_core::policy::{Part, Policy};
 use multihome_core::prefix::Family;
 
 use super::lines;
-use super::profiles::{self, Card, DIRECTORIES, Profile};
+use super::profiles::{self, DIRECTORIES, Profile};
 use crate::bracket::{BEGIN, END};
+use crate::card::Card;
 use crate::comments;
 use crate::{Export, File, Tree};
 
@@ -26,7 +27,7 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
             export.next.push(comments::refusal(part).trim_end().to_owned());
             continue;
         }
-        let card = Card { link: part.link, name: &part.name, mac: part.mac.as_deref() };
+        let card = Card::of(part);
         let gaps = comments::gaps(policy, names, Some(&part.name));
         let own = format!("{}/multihome-{}.nmconnection", DIRECTORIES[0], part.name);
         let profile = profiles::active(there, &profiles, card);

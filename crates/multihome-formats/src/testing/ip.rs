@@ -1,14 +1,14 @@
 //! Policies for tests, and what the writers and readers of `ip`'s words have in common.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use multihome_core::model::route::{RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
-use multihome_core::model::{Action, Address, Hop, Names, Route, RouteKind, Rule};
+use multihome_core::model::{Action, Hop, Route, RouteKind, Rule};
 use multihome_core::policy::{Entry, Part, Policy, Purpose};
 use multihome_core::prefix::{Family, Prefix};
 
-use crate::{Export, Format, Known, Tree, What, export, import};
+use super::{address, held, known, mac, names, rule};
+use crate::{Export, Format, Tree, What, export, import};
 
 /// Two uplinks in two subnets, both families, as a format has them that can say everything.
 pub(crate) fn two_subnets() -> Policy {
@@ -64,39 +64,37 @@ pub(crate) fn odd() -> Policy {
         },
         purpose: Purpose::Default,
     });
-    let rule = |purpose, rule| Entry { what: rule, purpose };
-    let made =
-        |family, priority, action| Rule { protocol: 0, ..Rule::new(family, priority, action) };
+    let entry = |purpose, rule| Entry { what: rule, purpose };
     second.rules.splice(
         0..0,
         [
-            rule(
+            entry(
                 Purpose::Jump,
                 Rule {
                     from: Some("10.0.0.0/23".parse().unwrap()),
                     not: true,
-                    ..made(Family::V4, 5000, Action::Goto(9999))
+                    ..rule(Family::V4, 5000, Action::Goto(9999))
                 },
             ),
-            rule(
+            entry(
                 Purpose::Mark,
                 Rule {
                     fwmark: Some((0x10000, 0xff0000)),
                     iif: Some("docker0".into()),
-                    ..made(Family::V4, 5001, Action::Lookup(10_003))
+                    ..rule(Family::V4, 5001, Action::Lookup(10_003))
                 },
             ),
-            rule(
+            entry(
                 Purpose::Steer,
                 Rule {
                     ipproto: Some(6),
                     dport: Some((25, 25)),
                     sport: Some((1024, 2000)),
                     uidrange: Some((1000, 1001)),
-                    ..made(Family::V4, 5002, Action::Lookup(10_003))
+                    ..rule(Family::V4, 5002, Action::Lookup(10_003))
                 },
             ),
-            rule(Purpose::Jump, made(Family::V4, 9999, Action::Nop)),
+            entry(Purpose::Jump, rule(Family::V4, 9999, Action::Nop)),
         ],
     );
     policy
@@ -116,19 +114,6 @@ pub(crate) fn without_groups(mut policy: Policy) -> Policy {
         }
     }
     policy
-}
-
-pub(crate) fn names() -> Names {
-    let links = [(1, "lo"), (2, "ens5"), (3, "ens6"), (4, "docker0")];
-    Names {
-        links: links.into_iter().map(|(i, n)| (i, n.to_owned())).collect(),
-        tables: BTreeMap::new(),
-    }
-}
-
-pub(crate) fn known() -> Known {
-    let links = names().links.into_iter().map(|(index, name)| (name, index)).collect();
-    Known { links, ..Known::default() }
 }
 
 /// What is written, and what is written over it, are read back as they were.
@@ -177,7 +162,7 @@ fn part(link: u32, name: &str, v4: &str, gateway4: &str, v6: &str, gateway6: &st
     let mut part = Part {
         link,
         name: name.to_owned(),
-        mac: Some(format!("02:00:00:00:00:{link:02x}")),
+        mac: Some(mac(link)),
         addresses: vec![held(link, v4), held(link, v6)],
         leased: BTreeSet::new(),
         gateways: vec![address(gateway4), address(gateway6)],
@@ -210,10 +195,7 @@ fn part(link: u32, name: &str, v4: &str, gateway4: &str, v6: &str, gateway6: &st
 
         let source = if v4 { Prefix::host(own.local) } else { network };
         let iif = (!v4).then(|| "lo".to_owned());
-        let base = |priority, table| Rule {
-            protocol: 0,
-            ..Rule::new(family, priority, Action::Lookup(table))
-        };
+        let base = |priority, table| rule(family, priority, Action::Lookup(table));
         let local = Rule {
             from: Some(source),
             iif: iif.clone(),
@@ -228,20 +210,4 @@ fn part(link: u32, name: &str, v4: &str, gateway4: &str, v6: &str, gateway6: &st
         part.rules.extend(rules.map(|(what, purpose)| Entry { what, purpose }));
     }
     part
-}
-
-fn held(link: u32, cidr: &str) -> Address {
-    let (local, len) = cidr.split_once('/').unwrap();
-    Address {
-        link,
-        local: local.parse().unwrap(),
-        prefix_len: len.parse().unwrap(),
-        peer: None,
-        scope: 0,
-        flags: 0x80,
-    }
-}
-
-pub(crate) fn address(text: &str) -> IpAddr {
-    text.parse().unwrap()
 }

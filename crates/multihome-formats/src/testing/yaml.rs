@@ -1,14 +1,14 @@
 //! Policies as core makes them, for the tests of formats.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use multihome_core::model::route::{RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_LINK};
-use multihome_core::model::{Action, Address, Hop, Names, Route, RouteKind, Rule};
+use multihome_core::model::{Action, Hop, Route, RouteKind, Rule};
 use multihome_core::policy::{Entry, Part, Policy, Purpose, Word};
-use multihome_core::prefix::{Family, Prefix};
+use multihome_core::prefix::Family;
 
-use crate::{Format, Known, Statement, Tree, What};
+use super::{address, held, mac, names, prefix, rule};
+use crate::{Format, Statement, Tree, What};
 
 /// The second card of the examples.
 pub(crate) const LINK: u32 = 3;
@@ -18,32 +18,6 @@ pub(crate) const NAME: &str = "ens6";
 pub(crate) const TABLE: u32 = 10_003;
 /// The group of uplinks.
 const GROUP: u32 = 10_000;
-
-pub(crate) fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-pub(crate) fn prefix(text: &str) -> Prefix {
-    text.parse().unwrap()
-}
-
-/// What the names of the examples mean.
-pub(crate) fn known() -> Known {
-    Known {
-        links: BTreeMap::from([("ens5".into(), 2), (NAME.into(), LINK), ("docker0".into(), 4)]),
-        macs: BTreeMap::from([("02:00:00:00:00:05".into(), 2), ("02:00:00:00:00:06".into(), LINK)]),
-        tables: [("main", 254), ("local", 255), ("default", 253)]
-            .map(|(name, table)| (name.to_owned(), table))
-            .into(),
-        gateways: [ip("10.0.1.1"), ip("fe80::1")].map(|g| ((LINK, Family::of(g)), g)).into(),
-    }
-}
-
-/// The same for rendering.
-pub(crate) fn names() -> Names {
-    let links = known().links.into_iter().map(|(name, link)| (link, name)).collect();
-    Names { links, tables: BTreeMap::new() }
-}
 
 /// One uplink with both families in the words of a format.
 pub(crate) fn policy(format: Format) -> Policy {
@@ -58,30 +32,17 @@ fn route(dst: &str) -> Route {
     Route { protocol: RTPROT_BOOT, ..Route::new(TABLE, prefix(dst)) }
 }
 
-/// A rule of nobody's.
-pub(crate) fn rule(family: Family, priority: u32, table: u32) -> Rule {
-    Rule { protocol: 0, ..Rule::new(family, priority, Action::Lookup(table)) }
-}
-
 /// Its part, in some words.
 pub(crate) fn part(words: &BTreeSet<Word>) -> Part {
-    let address = |local: &str, prefix_len| Address {
-        link: LINK,
-        local: ip(local),
-        prefix_len,
-        peer: None,
-        scope: 0,
-        flags: 0x80,
-    };
     Part {
         link: LINK,
         name: NAME.into(),
-        mac: Some("02:00:00:00:00:06".into()),
-        addresses: vec![address("10.0.1.204", 24), address("2001:db8:b::204", 64)],
+        mac: Some(mac(LINK)),
+        addresses: vec![held(LINK, "10.0.1.204/24"), held(LINK, "2001:db8:b::204/64")],
         leased: BTreeSet::new(),
-        gateways: vec![ip("10.0.1.1"), ip("fe80::1")],
+        gateways: vec![address("10.0.1.1"), address("fe80::1")],
         metrics: BTreeMap::new(),
-        leased_gateways: vec![ip("10.0.1.1"), ip("fe80::1")],
+        leased_gateways: vec![address("10.0.1.1"), address("fe80::1")],
         group: words.contains(&Word::SuppressIfgroup).then_some(GROUP),
         routes: routes(words),
         rules: rules(words),
@@ -90,7 +51,7 @@ pub(crate) fn part(words: &BTreeSet<Word>) -> Part {
 
 fn routes(words: &BTreeSet<Word>) -> Vec<Entry<Route>> {
     let has = |word| words.contains(&word);
-    let source = has(Word::Prefsrc).then(|| ip("10.0.1.204"));
+    let source = has(Word::Prefsrc).then(|| address("10.0.1.204"));
     let mut routes = vec![
         entry(
             Purpose::Network,
@@ -105,7 +66,7 @@ fn routes(words: &BTreeSet<Word>) -> Vec<Entry<Route>> {
             Purpose::Network,
             Route {
                 metric: 50,
-                hops: vec![Hop::via(ip("10.0.1.9"), LINK)],
+                hops: vec![Hop::via(address("10.0.1.9"), LINK)],
                 ..route("10.99.0.0/16")
             },
         ),
@@ -113,13 +74,13 @@ fn routes(words: &BTreeSet<Word>) -> Vec<Entry<Route>> {
             Purpose::Default,
             Route {
                 prefsrc: source,
-                hops: vec![Hop::via(ip("10.0.1.1"), LINK)],
+                hops: vec![Hop::via(address("10.0.1.1"), LINK)],
                 ..route("0.0.0.0/0")
             },
         ),
         entry(Purpose::Network, Route { hops: vec![Hop::dev(LINK)], ..route("2001:db8:b::/64") }),
     ];
-    let mut default = Route { hops: vec![Hop::via(ip("fe80::1"), LINK)], ..route("::/0") };
+    let mut default = Route { hops: vec![Hop::via(address("fe80::1"), LINK)], ..route("::/0") };
     if has(Word::Onlink) {
         default.hops[0].flags = RTNH_F_ONLINK;
     }
@@ -149,19 +110,20 @@ fn rules(words: &BTreeSet<Word>) -> Vec<Entry<Rule>> {
                 from,
                 suppress_prefixlength: Some(length),
                 suppress_ifgroup: Some(GROUP),
-                ..rule(family, 10_000, 254)
+                ..rule(family, 10_000, Action::Lookup(254))
             }
         } else {
             let to = if family == Family::V4 { "172.17.0.0/16" } else { "fd00:17::/64" };
-            Rule { from, to: Some(prefix(to)), ..rule(family, 10_000, 254) }
+            Rule { from, to: Some(prefix(to)), ..rule(family, 10_000, Action::Lookup(254)) }
         }
     };
     for (family, from, iif) in [(Family::V4, v4, None), (Family::V6, v6, iif)] {
         rules.push(entry(Purpose::Local, Rule { iif: iif.clone(), ..local(family, from) }));
-        let home = Rule { from, iif, ..rule(family, TABLE, TABLE) };
+        let home = Rule { from, iif, ..rule(family, TABLE, Action::Lookup(TABLE)) };
         rules.push(entry(Purpose::Home, home));
         if has(Word::Oif) {
-            let bound = Rule { oif: Some(NAME.into()), ..rule(family, 42_771, TABLE) };
+            let bound =
+                Rule { oif: Some(NAME.into()), ..rule(family, 42_771, Action::Lookup(TABLE)) };
             rules.push(entry(Purpose::Bound, bound));
         }
     }
@@ -171,7 +133,7 @@ fn rules(words: &BTreeSet<Word>) -> Vec<Entry<Rule>> {
 /// Everything that one rule can say, as far as a format has words for it.
 pub(crate) fn odd_rules(words: &BTreeSet<Word>) -> Vec<Entry<Rule>> {
     let has = |word| words.contains(&word);
-    let mut odd = rule(Family::V4, 5_000, 77);
+    let mut odd = rule(Family::V4, 5_000, Action::Lookup(77));
     odd.to = Some(prefix("192.0.2.0/24"));
     odd.from = Some(prefix("198.51.100.0/25"));
     odd.not = has(Word::Not);
@@ -186,7 +148,7 @@ pub(crate) fn odd_rules(words: &BTreeSet<Word>) -> Vec<Entry<Rule>> {
     let mut rules = vec![entry(Purpose::Steer, odd)];
     if has(Word::RefusingRule) {
         let from = Some(prefix("203.0.113.7"));
-        let refusing = Rule { from, action: Action::Prohibit, ..rule(Family::V4, 5_001, 0) };
+        let refusing = Rule { from, ..rule(Family::V4, 5_001, Action::Prohibit) };
         rules.push(entry(Purpose::Steer, refusing));
     }
     rules

@@ -1,6 +1,7 @@
 use super::*;
 use crate::Format;
-use crate::testing_ip::{names, odd, text, two_subnets, without_groups};
+use crate::testing::ip::{odd, text, two_subnets, without_groups};
+use crate::testing::names;
 
 #[test]
 fn files_have_the_columns_and_words_of_the_parser() {
