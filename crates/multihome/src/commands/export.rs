@@ -22,23 +22,12 @@ use crate::words::export::{Exported, Written};
 /// Writes the plan as another system's files, or shows what it would write.
 pub fn export(named: Option<&Path>, args: &ExportArgs) -> Result<u8, Failure> {
     let config = config_files::read(named)?;
-    let (Seen { snapshot, plan, changes }, _) = look_at_all(&config, &args.reading)?;
-    if let Some(why) = snapshot.incomplete.first() {
+    let (seen, _) = look_at_all(&config, &args.reading)?;
+    if let Some(why) = seen.snapshot.incomplete.first() {
         return Err(Failure::Incomplete(format!("half a host is not exported: {why}")));
     }
-    // Over an export that is in force: what is in the way is what is written anew.
-    let (snapshot, config, plan, changes) = if plan.conflicts.is_empty() {
-        (snapshot, config, plan, changes)
-    } else {
-        let (bare, with_gateways) = import::handed_over(&snapshot, &config);
-        let planned = plan::make(&bare, &with_gateways, &Memory::default());
-        if planned.conflicts.len() < plan.conflicts.len() {
-            let changes = diff(&bare, &planned);
-            (bare, with_gateways, planned, changes)
-        } else {
-            (snapshot, config, plan, changes)
-        }
-    };
+    let (seen, config) = over_what_is_in_force(seen, config);
+    let Seen { snapshot, plan, changes } = &seen;
     let format = Format::from(args.format);
     let there = match (&args.root, &args.reading.snapshot) {
         (None, Some(_)) => files::Found::default(),
@@ -47,7 +36,7 @@ pub fn export(named: Option<&Path>, args: &ExportArgs) -> Result<u8, Failure> {
             files::read(root, &format.places())
         }
     };
-    let policy = policy::of(&snapshot, &config, &plan, &format.words_beside(&there.tree));
+    let policy = policy::of(snapshot, &config, plan, &format.words_beside(&there.tree));
     if policy.parts.is_empty() {
         return Err(Failure::Question {
             what: "there is nothing to export: no uplink has a table of its own".into(),
@@ -63,12 +52,12 @@ pub fn export(named: Option<&Path>, args: &ExportArgs) -> Result<u8, Failure> {
     let exported = Exported {
         export: &export,
         policy: &policy,
-        plan: &plan,
+        plan,
         names: &names,
         output: args.output.as_deref(),
         written: &written,
         unread: &there.unread,
-        report: &compare(&snapshot, &config, &plan, &changes, &policy),
+        report: &compare(snapshot, &config, plan, changes, &policy),
     };
     if args.reading.json {
         output::json(&exported.json())?;
@@ -77,6 +66,21 @@ pub fn export(named: Option<&Path>, args: &ExportArgs) -> Result<u8, Failure> {
         output::warnings(&exported.warnings());
     }
     Ok(0)
+}
+
+/// Where an export is in force already, what is in the way of a plan is what will be written anew: the
+/// host without it, and with the gateways that only it knows.
+fn over_what_is_in_force(seen: Seen, config: Config) -> (Seen, Config) {
+    if seen.plan.conflicts.is_empty() {
+        return (seen, config);
+    }
+    let (snapshot, with_gateways) = import::handed_over(&seen.snapshot, &config);
+    let plan = plan::make(&snapshot, &with_gateways, &Memory::default());
+    if plan.conflicts.len() >= seen.plan.conflicts.len() {
+        return (seen, config);
+    }
+    let changes = diff(&snapshot, &plan);
+    (Seen { snapshot, plan, changes }, with_gateways)
 }
 
 /// What is asked of the host when the policy is all that keeps it, less what is not right with

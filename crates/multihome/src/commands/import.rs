@@ -16,7 +16,7 @@ use multihome_formats::{Format, Known, Statement, Tree, What, declared_by};
 use super::change::{PATIENCE, finish, require_net_admin, rise};
 use super::read::{Seen, look_at_all};
 use crate::cli::ImportArgs;
-use crate::engine::Engine;
+use crate::engine::{Engine, Goal};
 use crate::error::{self, FAILED, Failure, PENDING};
 use crate::files;
 use crate::output::{self, Style};
@@ -180,10 +180,10 @@ fn adopt(
     rise(&dir);
     let lock = dir.change_lock("import")?;
     let _held = lock.take(PATIENCE)?;
-    engine.observe(crate::engine::Goal::Plan)?;
+    engine.observe(Goal::Plan)?;
     let steps = engine.prepare_takeover(&declared.without(&imported.left))?;
     let outcome = engine.take(steps);
-    let done = finish(&mut engine, outcome, crate::engine::Goal::Plan)?;
+    let done = finish(&mut engine, outcome, Goal::Plan)?;
     let files = origins(snapshot, declared, reading.source);
     output::text(&reading.adopted(&done.outcome, writes.then_some(CONFIG), &files))?;
     if !done.left.is_empty() {

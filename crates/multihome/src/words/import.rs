@@ -1,6 +1,6 @@
 //! `multihome import`: what is kept, what is wrong with it, and the configuration for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use multihome_core::Plan;
 use multihome_core::import::{Declared, Imported, Left};
 use multihome_core::model::Names;
 use multihome_core::verify::Report;
-use multihome_formats::Statement;
+use multihome_formats::{Statement, What};
 use serde::Serialize;
 
 use super::plural;
@@ -81,11 +81,7 @@ impl Reading<'_> {
         let mut out = String::new();
         let from = match self.source {
             Source::Live => "in force".to_owned(),
-            Source::Files(statements) => {
-                let files: std::collections::BTreeSet<&str> =
-                    statements.iter().map(|s| s.at.path.as_str()).collect();
-                format!("in {}", plural(files.len(), "file"))
-            }
+            Source::Files(statements) => format!("in {}", plural(files(statements).len(), "file")),
         };
         let rules = plural(self.declared.rules.len(), "rule");
         let routes = plural(self.declared.routes.len(), "route");
@@ -196,8 +192,8 @@ impl Reading<'_> {
     fn kept(&self, shown: &str) -> Option<&Statement> {
         let Source::Files(statements) = self.source else { return None };
         statements.iter().find(|s| match &s.what {
-            multihome_formats::What::Rule(rule) => rule.display(self.names) == shown,
-            multihome_formats::What::Route(route) => route.display(self.names) == shown,
+            What::Rule(rule) => rule.display(self.names) == shown,
+            What::Route(route) => route.display(self.names) == shown,
             _ => false,
         })
     }
@@ -207,9 +203,7 @@ impl Reading<'_> {
         let from = match self.source {
             Source::Live => "the rules and routes in force".to_owned(),
             Source::Files(statements) => {
-                let files: std::collections::BTreeSet<&str> =
-                    statements.iter().map(|s| s.at.path.as_str()).collect();
-                files.into_iter().collect::<Vec<_>>().join(", ")
+                files(statements).into_iter().collect::<Vec<_>>().join(", ")
             }
         };
         let head = format!("# Written by `multihome import` from {from}.\n");
@@ -272,4 +266,9 @@ impl Reading<'_> {
             config: self.config.to_owned(),
         }
     }
+}
+
+/// The files that statements stand in.
+fn files(statements: &[Statement]) -> BTreeSet<&str> {
+    statements.iter().map(|s| s.at.path.as_str()).collect()
 }

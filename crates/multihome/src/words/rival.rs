@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use multihome_core::config::write::toml_key;
 use multihome_core::model::names::word;
-use multihome_core::model::route::RTPROT_BOOT;
+use multihome_core::model::route::{RTPROT_BOOT, RTPROT_STATIC};
 use multihome_core::model::{Names, Rule};
 use multihome_core::rival::{Asked, Detour, Door, OnlyWay, Rival, Tool};
 use serde::Serialize;
@@ -67,8 +67,6 @@ pub struct Cure {
 const SHOWN: usize = 4;
 /// `RTPROT_UNSPEC`.
 const UNSPEC: u8 = 0;
-/// `RTPROT_STATIC`.
-const STATIC: u8 = 4;
 
 /// One line for the log, the same for as long as it is the same tool: what else there is to say
 /// may change while it works.
@@ -347,7 +345,7 @@ fn mind(rival: &Rival) -> Vec<String> {
 /// Where to look for whoever makes rules that no known tool makes.
 fn writer(rules: &[Rule]) -> &'static str {
     let all = |protocol| rules.iter().all(|r| r.protocol == protocol);
-    if all(STATIC) {
+    if all(RTPROT_STATIC) {
         "They are `proto static`: look in /etc/netplan, /etc/systemd/network and \
          /etc/NetworkManager/system-connections, or they come back."
     } else if rules.iter().all(|r| matches!(r.protocol, UNSPEC | RTPROT_BOOT)) {

@@ -17,21 +17,11 @@ stories![
     all_are_taken_down,
 ];
 
-const INTERFACES: &str = "/etc/network/interfaces";
+pub const INTERFACES: &str = "/etc/network/interfaces";
 
-/// Both cards by DHCP in both families.
-pub const LEASES: &str = "auto ens5 ens6
-iface ens5 inet dhcp
-iface ens5 inet6 dhcp
-iface ens6 inet dhcp
-iface ens6 inet6 dhcp
-";
-
-fn static_addresses_in_two_subnets(by: By) {
-    let machine = Machine::new(Topology::TwoSubnets);
-    write(
-        INTERFACES,
-        "auto ens5 ens6
+/// The addresses of [`Topology::TwoSubnets`]. The second card's defaults have metrics: two of the same
+/// are refused.
+pub const TWO_SUBNETS: &str = "auto ens5 ens6
 iface ens5 inet static
     address 10.0.0.129/24
     gateway 10.0.0.1
@@ -46,16 +36,10 @@ iface ens6 inet6 static
     address 2001:db8:b::204/64
     gateway fe80::8f:53ff:fe6f:6501
     metric 2000
-",
-    );
-    up(&machine, by);
-}
+";
 
-fn static_addresses_in_one_subnet(by: By) {
-    let machine = Machine::new(Topology::SameSubnet);
-    write(
-        INTERFACES,
-        "auto ens5 ens6
+/// Those of [`Topology::SameSubnet`].
+pub const ONE_SUBNET: &str = "auto ens5 ens6
 iface ens5 inet static
     address 10.0.0.129/24
     gateway 10.0.0.1
@@ -70,8 +54,25 @@ iface ens6 inet6 static
     address 2600:1f14:eeb:2203:ac24:6708:2ab9:75a3/64
     gateway fe80::8f:53ff:fe6f:64ef
     metric 2000
-",
-    );
+";
+
+/// Both cards by DHCP in both families.
+pub const LEASES: &str = "auto ens5 ens6
+iface ens5 inet dhcp
+iface ens5 inet6 dhcp
+iface ens6 inet dhcp
+iface ens6 inet6 dhcp
+";
+
+fn static_addresses_in_two_subnets(by: By) {
+    let machine = Machine::new(Topology::TwoSubnets);
+    write(INTERFACES, TWO_SUBNETS);
+    up(&machine, by);
+}
+
+fn static_addresses_in_one_subnet(by: By) {
+    let machine = Machine::new(Topology::SameSubnet);
+    write(INTERFACES, ONE_SUBNET);
     up(&machine, by);
 }
 

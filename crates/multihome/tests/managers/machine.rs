@@ -325,6 +325,19 @@ impl Machine {
         self.world.lab.plug_card(card).unwrap();
     }
 
+    /// Waits until the cards have the addresses of the layout.
+    #[track_caller]
+    pub fn until_configured(&self) {
+        for card in self.lab.cards() {
+            for address in &card.addresses {
+                let (name, address) = (&card.name, address.address);
+                let there =
+                    format!("ip address show dev {name} -tentative | grep -q ' {address}/'");
+                self.until(&there);
+            }
+        }
+    }
+
     /// Pulls a card.
     pub fn pull(&mut self, card: &str) {
         self.world.lab.pull_card(card).unwrap();

@@ -95,18 +95,6 @@ fn file(renderer: Renderer, cards: &str) {
     tree::set_mode(Path::new(FILE), 0o600);
 }
 
-/// Waits until the cards have the addresses of the layout.
-#[track_caller]
-fn configured(machine: &Machine) {
-    for card in machine.lab.cards() {
-        for address in &card.addresses {
-            let (name, address) = (&card.name, address.address);
-            machine
-                .until(&format!("ip address show dev {name} -tentative | grep -q ' {address}/'"));
-        }
-    }
-}
-
 /// A booted system whose cards netplan has described.
 #[track_caller]
 fn booted(renderer: Renderer, cards: &str) -> (Machine, Program) {
@@ -124,7 +112,7 @@ pub fn boot(machine: &mut Machine, renderer: Renderer, cards: &str) -> Program {
     // started.
     machine.sh("systemctl mask systemd-hostnamed");
     let system = machine.boot(&[renderer.unit()]);
-    configured(machine);
+    machine.until_configured();
     system
 }
 
@@ -246,7 +234,7 @@ fn apply(machine: &Machine, beside: &Beside, renderer: Renderer) -> bool {
         if renderer == Networkd && tree::name() == "bookworm" {
             went_well = networkd_goes_well(machine);
         }
-        configured(machine);
+        machine.until_configured();
         thread::sleep(Duration::from_secs(1));
     });
     eprintln!("{}: netplan apply on {renderer:?}: {effect:?}", tree::name());

@@ -108,12 +108,8 @@ pub fn configured(machine: &Machine) {
     for card in machine.lab.cards() {
         let name = &card.name;
         machine.until(&format!("nmcli -t -f DEVICE,STATE device | grep -qx {name}:connected"));
-        for address in &card.addresses {
-            let address = address.address;
-            machine
-                .until(&format!("ip address show dev {name} -tentative | grep -q ' {address}/'"));
-        }
     }
+    machine.until_configured();
 }
 
 /// Both cards, kept by NetworkManager and leased by the network, with these sections for the
@@ -130,14 +126,20 @@ fn managed(topology: Topology, ipv4: &str, ipv6: &str) -> (Machine, NetworkManag
 
 // ===== addresses from files and from the network =====
 
-fn static_addresses() {
-    let machine = Machine::new(Topology::TwoSubnets);
+/// Profiles with the addresses and gateways of the layout.
+#[track_caller]
+pub fn fixed(machine: &Machine) {
     for card in machine.lab.cards() {
         let [v4, v6] = &card.addresses[..] else { panic!("one of each family") };
         let ipv4 = format!("method=manual\naddress1={v4},{}\n", card.gateway4);
         let ipv6 = format!("method=manual\naddress1={v6},{}\n", card.gateway6);
         profile(&card.name, &ipv4, &ipv6);
     }
+}
+
+fn static_addresses() {
+    let machine = Machine::new(Topology::TwoSubnets);
+    fixed(&machine);
     let _manager = NetworkManager::start(&machine);
     configured(&machine);
     let beside = Beside::begin(&machine);

@@ -4,7 +4,7 @@
 use multihome_lab::{Prober, Topology};
 
 use super::{bare, exported, leased, story};
-use crate::ifupdown::LEASES;
+use crate::ifupdown::{INTERFACES, LEASES, ONE_SUBNET, TWO_SUBNETS};
 use crate::machine::{Machine, PATIENCE, write, write_script};
 use crate::runner::tests;
 use crate::state::State;
@@ -19,42 +19,6 @@ tests![
     initscripts_in_two_subnets,
     initscripts_in_one_subnet,
 ];
-
-const INTERFACES: &str = "/etc/network/interfaces";
-
-const STATIC: &str = "auto ens5 ens6
-iface ens5 inet static
-    address 10.0.0.129/24
-    gateway 10.0.0.1
-iface ens5 inet6 static
-    address 2001:db8:a::129/64
-    gateway fe80::8f:53ff:fe6f:64ef
-iface ens6 inet static
-    address 10.0.1.204/24
-    gateway 10.0.1.1
-    metric 3
-iface ens6 inet6 static
-    address 2001:db8:b::204/64
-    gateway fe80::8f:53ff:fe6f:6501
-    metric 2000
-";
-
-const ONE_SUBNET: &str = "auto ens5 ens6
-iface ens5 inet static
-    address 10.0.0.129/24
-    gateway 10.0.0.1
-iface ens5 inet6 static
-    address 2600:1f14:eeb:2203:454a:fcbd:485d:73ef/64
-    gateway fe80::8f:53ff:fe6f:64ef
-iface ens6 inet static
-    address 10.0.0.204/24
-    gateway 10.0.0.1
-    metric 3
-iface ens6 inet6 static
-    address 2600:1f14:eeb:2203:ac24:6708:2ab9:75a3/64
-    gateway fe80::8f:53ff:fe6f:64ef
-    metric 2000
-";
 
 /// As initscripts does it (`handle_ip_file` in their `ifup-routes`): each line that is no comment is
 /// split at blanks and handed to `ip`; a route that is there is replaced. Theirs goes on after a
@@ -76,10 +40,10 @@ done
 
 fn ifupdown_with_static_addresses() {
     let machine = bare();
-    write(INTERFACES, STATIC);
+    write(INTERFACES, TWO_SUBNETS);
     machine.sh("ifup -a");
     story(&machine, "ifupdown");
-    assert_eq!(machine.sh(&format!("cat {INTERFACES}")), STATIC);
+    assert_eq!(machine.sh(&format!("cat {INTERFACES}")), TWO_SUBNETS);
 }
 
 fn ifupdown_with_leases() {
@@ -91,7 +55,7 @@ fn ifupdown_with_leases() {
 
 fn ifupdown_takes_all_away_with_the_link() {
     let machine = bare();
-    write(INTERFACES, STATIC);
+    write(INTERFACES, TWO_SUBNETS);
     machine.sh("ifup -a");
     let before = State::of(&machine);
     machine.sh("ifdown -a");
@@ -109,7 +73,7 @@ fn ifupdown_takes_all_away_with_the_link() {
 
 fn what_ifupdown_keeps_is_taken_over() {
     let machine = bare();
-    write(INTERFACES, STATIC);
+    write(INTERFACES, TWO_SUBNETS);
     machine.sh("ifup -a");
     exported(&machine, "ifupdown").activate(&machine);
     machine.assert_all_answer_within(PATIENCE);
@@ -144,14 +108,14 @@ fn what_ifupdown_keeps_is_taken_over() {
 
 fn a_script_that_a_unit_runs() {
     let mut machine = bare();
-    write(INTERFACES, STATIC);
+    write(INTERFACES, TWO_SUBNETS);
     let _systemd = machine.boot(&["networking"]);
     story(&machine, "iproute2");
 }
 
 fn a_script_that_is_run_twice() {
     let machine = bare();
-    write(INTERFACES, STATIC);
+    write(INTERFACES, TWO_SUBNETS);
     machine.sh("ifup -a");
     let before = State::of(&machine);
     exported(&machine, "iproute2");
@@ -165,7 +129,7 @@ fn a_script_that_is_run_twice() {
 }
 
 fn initscripts_in_two_subnets() {
-    initscripts(Topology::TwoSubnets, STATIC);
+    initscripts(Topology::TwoSubnets, TWO_SUBNETS);
 }
 
 fn initscripts_in_one_subnet() {

@@ -13,23 +13,12 @@ const COMPLAINTS: [&str; 4] = ["Unknown", "Failed to parse", "Ignoring", "ignori
 #[track_caller]
 fn kept(machine: &Machine) {
     let networkd = Networkd::start(machine);
-    configured(machine);
+    machine.until_configured();
     story(machine, "networkd");
     let log = networkd.log();
     for complaint in COMPLAINTS {
         let lines = log.lines().filter(|l| l.contains("multihome") && l.contains(complaint));
         assert_eq!(lines.collect::<Vec<_>>(), Vec::<&str>::new());
-    }
-}
-
-#[track_caller]
-fn configured(machine: &Machine) {
-    for card in machine.lab.cards() {
-        for address in &card.addresses {
-            let (name, address) = (&card.name, address.address);
-            machine
-                .until(&format!("ip address show dev {name} -tentative | grep -q ' {address}/'"));
-        }
     }
 }
 
