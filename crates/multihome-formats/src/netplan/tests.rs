@@ -101,6 +101,21 @@ fn the_file_is_for_root_alone() {
 }
 
 #[test]
+fn networkd_configures_each_card_once() {
+    let commands = |cards: &str| {
+        let there = tree(&[(FILE, cards)]);
+        let export = crate::export(Format::Netplan, &policy(Format::Netplan), &names(), &there);
+        (export.next.join("; "), export.undo.join("; "))
+    };
+    let (next, undo) = commands(CARDS);
+    assert_eq!(next, "netplan generate; networkctl reload");
+    assert_eq!(undo, format!("rm {OWN}; netplan generate; networkctl reload"));
+    let (next, undo) = commands(&CARDS.replace("version: 2", "renderer: NetworkManager"));
+    assert_eq!(next, "netplan apply");
+    assert_eq!(undo, format!("rm {OWN}; netplan apply"));
+}
+
+#[test]
 fn names_that_parsers_take_for_more_are_left_out() {
     let mut policy = policy(Format::Netplan);
     policy.parts[0].name = "a\nb: *".into();

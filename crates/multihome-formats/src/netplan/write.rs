@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
+use std::iter;
 use std::net::IpAddr;
 
 use multihome_core::model::route::RTNH_F_ONLINK;
@@ -63,11 +64,24 @@ pub(super) fn export(policy: &Policy, names: &Names, there: &Tree) -> Export {
     for (section, body) in sections {
         let _ = write!(text, "  {section}:\n{body}");
     }
-    Export {
-        files: vec![File { path: FILE.to_owned(), mode: 0o600, text, extends: false }],
-        next: vec!["netplan apply".to_owned()],
-        undo: vec![format!("rm {FILE}"), "netplan apply".to_owned()],
-    }
+    let next = activation(there);
+    let undo = iter::once(format!("rm {FILE}")).chain(next.iter().cloned()).collect();
+    let files = vec![File { path: FILE.to_owned(), mode: 0o600, text, extends: false }];
+    Export { files, next, undo }
+}
+
+/// What has the renderer take the files.
+///
+/// `netplan apply` has networkd reload and then configure each card once more, a moment later.
+/// systemd 252 then asks for a lease's address while it removes the same one, and never sets it.
+/// A reload configures the cards whose files changed, once.
+fn activation(there: &Tree) -> Vec<String> {
+    let commands: &[&str] = if is_for_networkd(there) {
+        &["netplan generate", "networkctl reload"]
+    } else {
+        &["netplan apply"]
+    };
+    commands.iter().map(|&c| c.to_owned()).collect()
 }
 
 /// Whether all that is there goes to networkd: netplan's default, unless a file says otherwise.
