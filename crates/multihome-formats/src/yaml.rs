@@ -54,12 +54,10 @@ pub(crate) struct Pair {
 
 /// Reads a file of one document; none if there is nothing in it.
 pub(crate) fn read(path: &str, text: &str) -> Result<Option<Node>, Problem> {
+    // What is missing at the end, as the value of a last key, stands behind the last line.
     let last = text.lines().count().max(1);
-    let wrong = |line: usize, why: String| {
-        // What is missing at the end is missed behind the last line.
-        let line = line.min(last);
-        problem(path, line, line_of(text, line), why)
-    };
+    let line = |mark: Marker| mark.line().clamp(1, last);
+    let wrong = |line: usize, why: String| problem(path, line, line_of(text, line), why);
     if text.len() > LONGEST {
         return Err(problem(path, 1, "", "the file is too long"));
     }
@@ -70,10 +68,6 @@ pub(crate) fn read(path: &str, text: &str) -> Result<Option<Node>, Problem> {
         builder.event(event, line).map_err(|why| wrong(line, why))?;
     }
     Ok(builder.root)
-}
-
-fn line(mark: Marker) -> usize {
-    mark.line().max(1)
 }
 
 /// A line as it stands in a file.
@@ -245,6 +239,21 @@ mod tests {
     fn what_is_missing_at_the_end_is_missed_on_the_last_line() {
         let problem = read("/f", "a:\n  - b\n  c").unwrap_err();
         assert_eq!((problem.at.line, problem.text.as_str()), (3, "  c"));
+        for text in ["- a:\n  - b\n\n  -", "a:\n  b:\n", "a: [b,\n", "- ", "a:\n -\n"] {
+            let lines = text.lines().count();
+            if let Ok(Some(node)) = read("/f", text) {
+                assert!(last_line(&node) <= lines, "{text:?}: {node:?}");
+            }
+        }
+    }
+
+    fn last_line(node: &Node) -> usize {
+        let inner: Vec<usize> = match &node.value {
+            Value::Scalar(_) => Vec::new(),
+            Value::List(nodes) => nodes.iter().map(last_line).collect(),
+            Value::Map(pairs) => pairs.iter().map(|p| p.line.max(last_line(&p.node))).collect(),
+        };
+        inner.into_iter().chain([node.line]).max().unwrap_or(0)
     }
 
     #[test]
