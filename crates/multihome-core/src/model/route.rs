@@ -6,12 +6,13 @@
 //! a multipath route one by one. [`Route::key`] is what both have in common.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::metrics::{Metrics, RTAX_LOCK, RTAX_MTU, RTAX_RTO_MIN};
+use super::metrics::{RTAX_HOPLIMIT, Spelling};
 use super::names::{self, Names, TABLE_MAIN};
 use crate::prefix::{Family, Prefix};
 
@@ -85,27 +86,6 @@ pub struct Hop {
     pub encap: bool,
 }
 
-/// `RTA_METRICS`: what a route says of the path beyond it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Metrics {
-    /// Values by `RTAX_` number.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub values: BTreeMap<u16, u32>,
-    /// `RTAX_CC_ALGO`, the one that is a string.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub congctl: Option<String>,
-}
-
-/// Whether `ip` says it or is told it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    /// `ip route show`.
-    Shown,
-    /// `ip route add`.
-    Typed,
-}
-
 /// `rtm_type`.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -166,14 +146,6 @@ pub const RTNH_F_LINKDOWN: u8 = 16;
 pub const RTM_F_CLONED: u32 = 0x200;
 /// `RTPROT_RA`.
 pub const RTPROT_RA: u8 = 9;
-/// `RTAX_LOCK`: a mask of the metrics that path MTU discovery and its like leave alone.
-pub const RTAX_LOCK: u16 = 1;
-/// `RTAX_MTU`.
-pub const RTAX_MTU: u16 = 2;
-/// `RTAX_RTO_MIN`.
-pub const RTAX_RTO_MIN: u16 = 13;
-/// `RTAX_HOPLIMIT`.
-const RTAX_HOPLIMIT: u16 = 10;
 /// `RT_SCOPE_LINK`.
 pub const SCOPE_LINK: u8 = 253;
 /// `RT_SCOPE_HOST`.
@@ -375,60 +347,6 @@ impl Hop {
         }
         if self.link != 0 {
             let _ = write!(out, " dev {}", names.link(self.link));
-        }
-    }
-}
-
-// ===== impl Metrics =====
-
-/// `RTAX_` numbers and iproute2's words for them, in the order in which `ip` prints them.
-const RTAX_WORDS: [(u16, &str); 15] = [
-    (2, "mtu"),
-    (3, "window"),
-    (4, "rtt"),
-    (5, "rttvar"),
-    (6, "ssthresh"),
-    (7, "cwnd"),
-    (8, "advmss"),
-    (9, "reordering"),
-    (10, "hoplimit"),
-    (11, "initcwnd"),
-    (12, "features"),
-    (13, "rto_min"),
-    (14, "initrwnd"),
-    (15, "quickack"),
-    (17, "fastopen_no_cookie"),
-];
-
-impl Metrics {
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.congctl.is_none()
-    }
-
-    fn write(&self, out: &mut String, spelling: Spelling) {
-        // A bit mask over the others.
-        let lock = self.values.get(&RTAX_LOCK).copied().unwrap_or(0);
-        for (number, word) in RTAX_WORDS {
-            let Some(value) = self.values.get(&number) else { continue };
-            let _ = write!(out, " {word}");
-            // `ip` locks it unasked, says so, and does not read what it says (iproute.c).
-            let goes_unsaid = number == RTAX_RTO_MIN && spelling == Spelling::Typed;
-            if lock & (1 << number) != 0 && !goes_unsaid {
-                out.push_str(" lock");
-            }
-            match number {
-                // The kernel keeps these in units of 1/8 and 1/4 ms.
-                4 => drop(write!(out, " {}ms", value / 8)),
-                5 => drop(write!(out, " {}ms", value / 4)),
-                12 if *value == 1 => out.push_str(" ecn"),
-                13 => drop(write!(out, " {value}ms")),
-                _ => drop(write!(out, " {value}")),
-            }
-        }
-        if let Some(name) = &self.congctl {
-            let _ = write!(out, " congctl {name}");
         }
     }
 }

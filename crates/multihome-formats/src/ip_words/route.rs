@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use multihome_core::model::metrics;
 use multihome_core::model::names::{TABLE_LOCAL, TABLE_MAIN};
 use multihome_core::model::route::{
     METRIC_V6_DEFAULT, RTAX_LOCK, RTAX_RTO_MIN, RTNH_F_ONLINK, RTPROT_BOOT, SCOPE_HOST, SCOPE_LINK,
@@ -214,29 +215,30 @@ impl Draft<'_> {
         words: &mut Words<'_, S>,
     ) -> Result<bool, String> {
         // Those that may be cut short, in the order in which they are tried, and the others.
-        const SHORT: [(&str, u16); 10] = [
-            ("reordering", 9),
-            ("window", 3),
-            ("cwnd", 7),
-            ("initcwnd", 11),
-            ("initrwnd", 14),
-            ("features", 12),
-            ("quickack", 15),
-            ("rttvar", 5),
-            ("ssthresh", 6),
-            ("fastopen_no_cookie", 17),
+        const SHORT: [&str; 10] = [
+            "reordering",
+            "window",
+            "cwnd",
+            "initcwnd",
+            "initrwnd",
+            "features",
+            "quickack",
+            "rttvar",
+            "ssthresh",
+            "fastopen_no_cookie",
         ];
-        const WHOLE: [(&str, u16); 5] =
-            [("mtu", 2), ("hoplimit", 10), ("advmss", 8), ("rtt", 4), ("rto_min", RTAX_RTO_MIN)];
+        const WHOLE: [&str; 5] = ["mtu", "hoplimit", "advmss", "rtt", "rto_min"];
         if short(word, "congctl") && word.len() > 1 {
             // `c` alone is `cwnd`, which is tried first.
             self.metrics.congctl = Some(words.value(word)?.to_owned());
             return Ok(true);
         }
         // `m` is `metric`, `p` is `priority`: both are tried before these.
-        let whole = WHOLE.iter().find(|(w, _)| *w == word);
-        let known = whole.or_else(|| SHORT.iter().find(|(w, _)| short(word, w)));
-        let Some((name, id)) = known.copied() else { return Ok(false) };
+        let whole = WHOLE.into_iter().find(|w| *w == word);
+        let known = whole.or_else(|| SHORT.into_iter().find(|w| short(word, w)));
+        let Some((name, id)) = known.and_then(|w| Some((w, metrics::number_of(w)?))) else {
+            return Ok(false);
+        };
         let mut value = words.value(word)?;
         // `iproute_modify` reads no `lock` behind these; the timer is locked anyway.
         let takes_lock =

@@ -2,23 +2,15 @@
 
 use std::net::IpAddr;
 
-use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, SCOPE_LINK};
+use multihome_core::model::metrics;
+use multihome_core::model::route::{METRIC_V6_DEFAULT, RTNH_F_ONLINK, RTPROT_STATIC, SCOPE_LINK};
 use multihome_core::model::{Action, Hop, Route, RouteKind, Rule};
 use multihome_core::prefix::{Family, Prefix};
 
 use crate::value::{self, number};
-use multihome_core::model::route::RTPROT_STATIC;
 
-/// Metrics of a path by attribute (`RTAX_` numbers).
-const METRICS: [(&str, u16); 7] = [
-    ("mtu", 2),
-    ("window", 3),
-    ("cwnd", 7),
-    ("advmss", 8),
-    ("initcwnd", 11),
-    ("rto_min", 13),
-    ("initrwnd", 14),
-];
+/// The attributes that are metrics of a path; their words are iproute2's.
+const METRICS: [&str; 7] = ["mtu", "window", "cwnd", "advmss", "initcwnd", "rto_min", "initrwnd"];
 
 // ===== routes =====
 
@@ -136,9 +128,9 @@ pub(super) fn read_route(
             "onlink" => flags = if truth()? { RTNH_F_ONLINK } else { 0 },
             "quickack" => drop(route.metrics.values.insert(15, truth()?.into())),
             key => {
-                let metric = METRICS.iter().find(|(name, _)| *name == key);
-                let (_, metric) = metric.ok_or_else(|| format!("`{option}` is unknown"))?;
-                route.metrics.values.insert(*metric, number(value).ok_or_else(wrong)?);
+                let metric = metrics::number_of(key).filter(|_| METRICS.contains(&key));
+                let metric = metric.ok_or_else(|| format!("`{option}` is unknown"))?;
+                route.metrics.values.insert(metric, number(value).ok_or_else(wrong)?);
             }
         }
     }
